@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The public face of consensus: all that the rest of the program sees of the replicated log.
+ *
+ * A replica is one master's copy of the log. The leader's replica accepts commands; every replica hands each committed
+ * command to its application exactly once per process life, in log order. Behind this header stand the Raft core, the
+ * guard that makes it safe (guard.h), the write-ahead log (store.h) and the connections to the other masters (peers.h);
+ * nothing outside src/consensus includes them or raft.h, so the core stays replaceable.
+ *
+ * Invariants: apply is called in position order and never re-entrantly; a ticket given to replica_propose comes back
+ * exactly once, through apply or through dropped; no call of the application happens inside a call into the replica.
+ * Everything runs on the thread of `loop`. */
+#ifndef CONCLAVE_CONSENSUS_REPLICA_H
+#define CONCLAVE_CONSENSUS_REPLICA_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <uv.h>
+
+#include "base/buf.h"
+#include "base/err.h"
+
+#define REPLICA_MEMBERS_MAX 7
+#define REPLICA_COMMAND_MAX (1u << 20) /* bytes of one command */
+#define REPLICA_ADDRESS_MAX 128
+
+struct replica; /* opaque */
+
+/* A place in the log: entry index (from 1) and the command's ordinal in that entry (from 0). Written INDEX.N. */
+struct position {
+    uint64_t index;
+    uint32_t n;
+};
+
+enum replica_role { REPLICA_FOLLOWER, REPLICA_CANDIDATE, REPLICA_LEADER };
+
+/* What the application does for the replica. All are called from the loop, `ctx` first. */
+struct replica_app {
+    void *ctx;
+    /* Writes the first command of a term that this node leads; it will be alone in the term's first entry. Must
+     * succeed. */
+    void (*first_command)(void *ctx, uint64_t term, struct buf *ret);
+    /* One committed command (borrowed bytes). `ticket` is what this node gave to replica_propose for it in this process
+     * life, or NULL. There is no error: a bad command is an outcome. The application may stop the process. */
+    void (*apply)(void *ctx, uint64_t term, struct position at, const uint8_t *command, size_t len, void *ticket);
+    /* The last command of entry `index` has been applied: the place to note the state hash. */
+    void (*entry_applied)(void *ctx, uint64_t index);
+    /* Leadership was lost before the outcome was known: the command may or may not commit later. */
+    void (*dropped)(void *ctx, void *ticket);
+    /* Role, term or known leader changed; leader_id is 0 while none is known. A leader may propose at once, but its
+     * state is current only when its own first_command has been applied. */
+    void (*role_changed)(void *ctx, enum replica_role role, uint64_t term, uint64_t leader_id);
+    /* The whole state as bytes, in one canonical form; and back. restore replaces the state; `len` bytes are borrowed.
+     * A restore that returns non-zero is fatal (corrupt or incompatible snapshot). */
+    int (*snapshot)(void *ctx, struct buf *ret);
+    int (*restore)(void *ctx, const uint8_t *data, size_t len, struct err *err);
+    /* The process must end with `exit_status` (1: restart me; 4: corrupt or incompatible); `why` has been logged.
+     * Does not return to the replica's benefit: nothing is promised after it. */
+    void (*fatal)(void *ctx, int exit_status, const char *why);
+};
+
+struct replica_member {
+    uint64_t id;                       /* never 0, never re-used */
+    char address[REPLICA_ADDRESS_MAX]; /* HOST:PORT of its peer port */
+};
+
+struct replica_config {
+    const char *data_dir;                               /* exists, ours alone (locked) */
+    uint8_t cluster_id[16];                             /* all masters of a cluster are given the same */
+    uint64_t node_id;                                   /* ours, one of members */
+    const char *listen;                                 /* HOST:PORT of our peer port */
+    struct replica_member members[REPLICA_MEMBERS_MAX]; /* the voters a pristine folder is bootstrapped with */
+    unsigned member_count;
+    unsigned heartbeat_ms;   /* 50 */
+    unsigned election_ms;    /* 300 */
+    uint64_t segment_bytes;  /* of a log segment; 0 = 64 MiB */
+    uint64_t snapshot_bytes; /* log bytes between snapshots; 0 = 64 MiB */
+};
+
+/* Opens the data folder (verifying all of it), listens for peers and starts. On error nothing is left open.
+ * Errors: ERR_LOCKED, ERR_CORRUPT (text names file, offset and remedy), ERR_INCOMPATIBLE, ERR_INVALID (wrong cluster or
+ * node id), ERR_IO. `app` is copied. */
+int replica_open(uv_loop_t *loop, const struct replica_config *config, const struct replica_app *app,
+                 struct replica **ret, struct err *err);
+/* Stops everything; tickets that are still out come back through dropped; then closed(ctx), once, and the memory is
+ * gone. */
+void replica_close(struct replica *replica, void (*closed)(void *ctx), void *ctx);
+
+/* Queues one command (bytes are copied, 1..REPLICA_COMMAND_MAX). Commands of one loop turn share an entry.
+ * Returns 0 and the ticket (non-NULL) comes back once; or ERR_NOT_LEADER, ERR_BUSY (queue of 64 MiB or 200,000 commands
+ * is full, or the disk's soft reserve is reached), ERR_LIMIT, and the ticket does not come back. */
+int replica_propose(struct replica *replica, const uint8_t *command, size_t len, void *ticket);
+
+/* Linearizable read: cb(ctx, 0) once this node has applied everything that was committed anywhere before the call; or
+ * cb(ctx, ERR_NOT_LEADER | ERR_NO_QUORUM | ERR_CLOSED). Called exactly once, at most 1 s later, never inside the call.
+ * Only the leader answers in this version. */
+void replica_read(struct replica *replica, void (*cb)(void *ctx, int status), void *ctx);
+
+struct replica_peer_status {
+    uint64_t id;
+    char address[REPLICA_ADDRESS_MAX];
+    bool voter;
+    bool connected;       /* an open connection from us to it */
+    uint64_t match_index; /* leader only */
+    int64_t contact_ms;   /* since we last heard from it; -1 never */
+};
+
+struct replica_status {
+    enum replica_role role;
+    uint64_t node_id, term, leader_id;
+    uint64_t first_index, last_index, commit_index, applied_index, snapshot_index;
+    int64_t leader_since_ms; /* how long this leader has been known here; -1 while none is */
+    uint64_t log_bytes, disk_free_bytes;
+    uint64_t writes, fsync_p99_us; /* durable writes since start, and their latency */
+    uint64_t pending_commands, pending_bytes;
+    unsigned peer_count; /* ourselves included */
+    struct replica_peer_status peers[REPLICA_MEMBERS_MAX];
+};
+void replica_status(struct replica *replica, struct replica_status *ret);
+
+/* Reads committed entries of the local log for inspection: cb for each of at most `count` entries from `from` on.
+ * `type` is 1 command batch, 2 barrier, 3 configuration. Returns 0, or ERR_NOT_FOUND when `from` is below first_index
+ * (then *ret_first is set) or above the commit index. Bytes are borrowed. */
+int replica_log_read(struct replica *replica, uint64_t from, unsigned count,
+                     void (*cb)(void *ctx, uint64_t index, uint64_t term, int type, const uint8_t *data, size_t len),
+                     void *ctx, uint64_t *ret_first, struct err *err);
+
+#endif
