@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The replicated state: cluster, frameworks, agents and every task, and the one function that changes it.
+ *
+ * Pure: no clock, randomness, I/O, floating point, hash order or global. The same commands give the same state, the
+ * same outcomes and the same hash on every machine. Shells read the records below through const pointers, which stay
+ * valid until the next state_apply or state_restore; only state_apply changes them.
+ *
+ * Invariants (state_check re-derives all of them):
+ *  - the resources of an agent's tasks that are not freed never exceed the agent's (P2, I-09);
+ *  - a task id names at most one live task of a framework; a task's latest state never leaves a terminal state (I-13);
+ *  - at most one unacknowledged update a task;
+ *  - indexes (by id, per agent, per framework) and the hash agree with the records (S-6);
+ *  - numbers and ids are never used twice.
+ *
+ * What must be done in the world follows from state (obligations.h); effects are hints for speed and may all be lost.
+ */
+#ifndef CONCLAVE_SCHEDULER_STATE_H
+#define CONCLAVE_SCHEDULER_STATE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/hash.h"
+#include "base/queue.h"
+#include "wire/resources.h"
+
+/* The newest feature level this program can apply. Everything that changes what apply does is behind a level. */
+#define STATE_LEVEL_MAX 1
+
+/* mesos.v1.TaskState, the numbers of the wire. */
+enum task_state {
+    TASK_STARTING = 0,
+    TASK_RUNNING = 1,
+    TASK_FINISHED = 2,
+    TASK_FAILED = 3,
+    TASK_KILLED = 4,
+    TASK_LOST = 5,
+    TASK_STAGING = 6,
+    TASK_ERROR = 7,
+    TASK_KILLING = 8,
+    TASK_DROPPED = 9,
+    TASK_UNREACHABLE = 10,
+    TASK_GONE = 11,
+    TASK_GONE_BY_OPERATOR = 12,
+    TASK_UNKNOWN = 13
+};
+bool task_state_terminal(uint32_t state);    /* FINISHED FAILED KILLED LOST ERROR DROPPED GONE GONE_BY_OPERATOR */
+const char *task_state_name(uint32_t state); /* "TASK_RUNNING"; "TASK_UNKNOWN" for what is none */
+
+/* mesos.v1 FrameworkInfo.Capability.Type as bits of framework.capabilities */
+enum {
+    CAP_TASK_KILLING_STATE = 1 << 2,
+    CAP_GPU_RESOURCES = 1 << 3,
+    CAP_PARTITION_AWARE = 1 << 5,
+    CAP_MULTI_ROLE = 1 << 6,
+    CAP_RESERVATION_REFINEMENT = 1 << 7
+};
+
+#define STATE_ROLES_MAX      32         /* of a framework */
+#define STATE_ID_MAX         255        /* bytes of a task, framework or agent id */
+#define STATE_TASK_BYTES_MAX 65536      /* TaskInfo + view */
+#define STATE_GRACE_DEFAULT  UINT64_MAX /* kill_grace_ms: the task's own */
+
+struct launch_id { /* position of the ACCEPT and ordinal in it; index 0: none */
+    uint64_t index;
+    uint32_t n, k;
+};
+
+struct bytes { /* owned by the record */
+    uint8_t *data;
+    size_t len;
+};
+
+enum agent_status { AGENT_ACTIVE = 1, AGENT_UNREACHABLE_STATUS = 2, AGENT_GONE_STATUS = 3 };
+
+struct agent {
+    uint32_t number; /* dense, from 1, never re-used */
+    enum agent_status status;
+    char *id; /* <cluster>-<incarnation>-S<number> */
+    char *hostname;
+    char *http; /* HOST:PORT of its HTTP server */
+    char *version;
+    char *boot_id;    /* may be "" */
+    uint8_t uuid[16]; /* of its work folder */
+    struct resources total;
+    struct resources used; /* sum over its tasks that hold resources */
+    struct bytes info;     /* mesos.v1.AgentInfo */
+    uint64_t registered_wall_ms;
+    uint64_t since;     /* index of the last registration, return or unreachable mark */
+    struct queue tasks; /* struct task.on_agent, by number */
+    uint32_t task_count;
+};
+
+enum framework_status { FRAMEWORK_CONNECTED = 1, FRAMEWORK_DISCONNECTED = 2, FRAMEWORK_REMOVED = 3 };
+
+struct framework {
+    uint32_t number; /* dense, from 1, never re-used */
+    enum framework_status status;
+    char *id; /* <cluster>-<incarnation>-<number, 4 digits> or the id it brought along */
+    char *name, *user;
+    char *principal; /* may be "" */
+    char *roles[STATE_ROLES_MAX];
+    uint32_t role_count;
+    uint32_t suppressed;   /* bit i: roles[i] is suppressed */
+    uint32_t capabilities; /* CAP_* */
+    uint64_t failover_timeout_ms;
+    struct bytes info;         /* mesos.v1.FrameworkInfo */
+    uint64_t subscribed;       /* index of its last subscription */
+    uint64_t since;            /* index of the last change of status */
+    uint64_t since_cluster_ms; /* cluster time of that */
+    uint64_t registered_wall_ms, changed_wall_ms;
+    struct resources used; /* sum over its tasks that hold resources */
+    struct queue tasks;    /* struct task.in_framework: live and unacknowledged, by number */
+    uint32_t task_count;
+};
+
+struct task {
+    uint64_t number;           /* dense, from 1, never re-used */
+    uint32_t framework, agent; /* numbers; agent 0: refused before it had one */
+    char *id, *name;
+    struct launch_id launch;
+    uint32_t state;        /* of the last committed update that the framework was or will be told */
+    uint32_t latest_state; /* at the agent; terminal frees the resources */
+    bool confirmed;        /* the agent has reported it at least once */
+    bool holds;            /* its resources count against agent and framework */
+    bool kill_wanted;
+    bool completed;         /* in the bounded history: nothing is owed for it any more */
+    uint64_t kill_grace_ms; /* STATE_GRACE_DEFAULT: the task's own */
+    bool unacked;           /* uuid and status await the framework's ACKNOWLEDGE */
+    bool has_uuid;          /* uuid is valid: of the unacked or of the last acknowledged update */
+    uint8_t uuid[16];
+    struct bytes status; /* mesos.v1.TaskStatus of `state`; empty while STAGING */
+    struct bytes info;   /* mesos.v1.TaskInfo, until confirmed */
+    struct bytes view;   /* mesos.v1.Task with what readers want besides; may be empty */
+    struct resources resources;
+    uint64_t created_wall_ms, changed_wall_ms;
+    uint64_t started_wall_ms; /* first RUNNING; 0 not yet */
+    struct queue on_agent, in_framework, in_history;
+};
+
+struct leader_record { /* the last leader_started */
+    uint64_t index, term, node;
+    uint64_t cluster_ms, wall_ms;
+    char *http, *link, *version; /* never NULL; "" before the first leader */
+};
+
+struct config_record { /* see proto/conclave/log.proto, Config */
+    bool set;
+    uint64_t framework_reregister_timeout_ms, agent_timeout_ms;
+    uint32_t history_tasks, history_frameworks, level;
+};
+
+struct state; /* opaque: tables are radix arrays of 64 KiB slabs (base/slab.h) indexed by number */
+
+/* Effects: hints of what a command made due, in order. A leader that is current acts on them at once; all of them can
+ * be re-derived from state, so losing them costs time only. */
+enum effect_type {
+    EFFECT_LAUNCH,            /* task: send its launch to its agent */
+    EFFECT_KILL,              /* task: send its kill to its agent */
+    EFFECT_UPDATE,            /* task: show its unacked update (or its masterly made one) to the framework */
+    EFFECT_ACK,               /* task, uuid: tell the agent to forget this update */
+    EFFECT_FRAMEWORK_REMOVED, /* framework */
+    EFFECT_FRAMEWORK_CHANGED, /* framework: subscribed, disconnected, suppressed or revived */
+    EFFECT_AGENT_CHANGED,     /* agent: registered, returned, unreachable, gone */
+    EFFECT_RESOURCES_FREED    /* agent: something of it is free again */
+};
+struct effect {
+    enum effect_type type;
+    uint32_t framework, agent; /* 0: none */
+    uint64_t task;             /* 0: none */
+    uint8_t uuid[16];          /* EFFECT_ACK */
+    /* EFFECT_ACK may name a task that is known no more (task == 0): then these say whose update it is; owned, may be
+     * NULL */
+    char *framework_id, *task_id;
+    struct launch_id launch;
+};
+
+enum outcome_code {
+    OUTCOME_OK,
+    OUTCOME_NO_CHANGE, /* nothing to do: duplicate, or overtaken by a newer command */
+    OUTCOME_REFUSED,   /* `reason` says why; nothing changed */
+    OUTCOME_NOT_FOUND
+};
+#define OUTCOME_TASKS_MAX 1000
+struct task_outcome { /* of one task of an Accept */
+    bool launched;
+    uint64_t task;  /* launched, known already (offers not valid) or in history as TASK_ERROR; else 0 */
+    uint32_t state; /* what the framework is to be told when not launched (LOST, DROPPED, ERROR or its present state) */
+    const char *reason; /* static text or the command's refusal; valid until the next apply; NULL when launched */
+    int mesos_reason;   /* mesos.v1 TaskStatus.Reason, -1 none */
+};
+struct outcome {
+    enum outcome_code code;
+    char reason[160];
+    uint32_t framework, agent; /* subscribed or registered */
+    uint32_t task_count;       /* of an Accept, in its order */
+    struct task_outcome tasks[OUTCOME_TASKS_MAX];
+};
+struct effects { /* cleared by state_apply, owned by the caller; bounded by what one command can touch */
+    struct effect *items;
+    size_t count, cap;
+};
+void effects_done(struct effects *effects);
+
+struct state *state_new(void);
+void state_free(struct state *state);
+
+/* Applies one command (a packed conclave.log.Command) at `index`.`n`. Everything that decides an outcome is decided
+ * here, from the command's typed fields and the state. Refusals are decided before the first change. Returns 0 and
+ * fills *outcome and *effects; or, with nothing changed, ERR_INCOMPATIBLE (unknown command or field, or above the
+ * level: the caller stops with exit 4) or ERR_CORRUPT (not a command at all). `outcome` is large: keep one and reuse
+ * it. */
+int state_apply(struct state *state, uint64_t term, uint64_t index, uint32_t n, const uint8_t *command, size_t len,
+                struct outcome *outcome, struct effects *effects, struct err *err);
+
+/* Canonical bytes of the whole state (proto/conclave/snapshot.proto records), and back. One state, one byte string. */
+int state_snapshot(const struct state *state, struct buf *ret);
+int state_restore(struct state *state, const uint8_t *data, size_t len, struct err *err);
+
+/* Order-free sum of the hashes of all records; equal states have equal hashes. O(1). */
+struct hash128 state_hash(const struct state *state);
+/* Re-derives every invariant and the hash from the records. 0, or ERR_CORRUPT with what is broken. For tests and the
+ * simulator. */
+int state_check(const struct state *state, struct err *err);
+
+/* ---- reading ---- */
+uint64_t state_applied_index(const struct state *state);
+uint64_t state_cluster_ms(const struct state *state); /* of the last command */
+uint32_t state_incarnation(const struct state *state);
+const uint8_t *state_cluster_id(const struct state *state); /* 16 bytes, zero before the first leader */
+const char *state_cluster_name(const struct state *state);  /* first 8 hexadecimal digits of it; ids begin with it */
+const struct leader_record *state_leader(const struct state *state);
+const struct config_record *state_config(const struct state *state);
+
+/* By number or id; NULL when there is none (or no longer in the bounded history). */
+const struct agent *state_agent(const struct state *state, uint32_t number);
+const struct agent *state_agent_by_id(const struct state *state, const char *id);
+const struct agent *state_agent_by_uuid(const struct state *state, const uint8_t uuid[16]);
+const struct framework *state_framework(const struct state *state, uint32_t number);
+const struct framework *state_framework_by_id(const struct state *state, const char *id);
+const struct task *state_task(const struct state *state, uint64_t number);
+/* The live task of that id, else the newest completed one still in history. */
+const struct task *state_task_by_id(const struct state *state, uint32_t framework, const char *task_id);
+
+/* Next record after `number` (0 to begin) in number order; NULL at the end. Tasks: live and completed ones. */
+const struct agent *state_agent_next(const struct state *state, uint32_t number);
+const struct framework *state_framework_next(const struct state *state, uint32_t number);
+const struct task *state_task_next(const struct state *state, uint64_t number);
+
+struct state_counts {
+    uint32_t agents_active, agents_unreachable, agents_gone;
+    uint32_t frameworks_connected, frameworks_disconnected;
+    uint64_t tasks_live;      /* not completed */
+    uint64_t tasks_completed; /* in history */
+    uint64_t tasks_ever[14];  /* committed transitions into each mesos.v1.TaskState since the cluster began */
+    uint64_t tasks_now[14];   /* live tasks by state */
+};
+void state_counts(const struct state *state, struct state_counts *ret);
+
+#endif
