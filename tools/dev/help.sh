@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: Apache-2.0
+set -euo pipefail
+cat <<'TEXT'
+./dev: the one entrance for developers
+
+  ./dev up                    install what is needed, build, start 3 masters and 3 agents here, run a first task
+  ./dev test [AREA...]        install what is needed, build, run the tests; areas:
+                              lint unit asan sim integration clients jepsen (all of them, in this order, by default)
+  ./dev test clients --json   one JSON line a client (also: --rounds N)
+
+  ./dev deps [SET...]         install packages and nothing else; sets: build unit lint clients jepsen bench bare (all)
+  ./dev build [PRESET...]     build a preset into build/PRESET: dev release asan tsan coverage fuzz tidy (release)
+  ./dev lint [--all]          formatter, clang-tidy, cppcheck and our own checks of the source
+  ./dev format                rewrite the C sources with clang-format
+  ./dev fuzz [SECONDS]        build the fuzz targets and run each for SECONDS (60)
+  ./dev sim [ARG...]          the seeded simulator: --seed N --voters V [--mutant M] [--json]
+  ./dev jepsen [ARG...]       real processes as hosts, real faults, a checked history
+  ./dev bench NAME [--json]   commit or failover, measured beside etcd on this machine's disk
+  ./dev bare [--up-only]      the two commands again, in a bare Debian bookworm made by debootstrap
+  ./dev clean                 remove build/
+
+docs/TESTING.md says what each of them claims.
+TEXT

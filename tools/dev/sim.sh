@@ -1,0 +1,8 @@
+# SPDX-License-Identifier: Apache-2.0
+# ./dev sim [ARG...]: the seeded simulator, built with the dev preset.
+set -euo pipefail
+source "$CONCLAVE_TOP/tools/dev/lib.sh"
+bash tools/dev/deps.sh build unit
+build_preset dev
+[ -x build/dev/tests/sim/conclave-sim ] || die "the simulator is not built: build/dev/tests/sim/conclave-sim is missing"
+exec build/dev/tests/sim/conclave-sim "$@"
