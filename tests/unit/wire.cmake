@@ -1,0 +1,1 @@
+conclave_test(test_wire_resources SOURCES test_wire_resources.c LIBS conclave_resources)
