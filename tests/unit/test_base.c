@@ -8,6 +8,7 @@
 #include "base/buf.h"
 #include "base/crc32c.h"
 #include "base/err.h"
+#include "base/flags.h"
 #include "base/hash.h"
 #include "base/rng.h"
 
@@ -73,6 +74,37 @@ static void an_error_gains_context_and_keeps_its_code(void **state) {
     assert_string_equal(err_name(-12345), "UNKNOWN");
 }
 
+static void flags_change_nothing_unless_all_are_right(void **state) {
+    (void)state;
+    uint64_t port = 5050;
+    const char *dir = NULL;
+    bool chaos = false;
+    const struct flag table[] = {
+        {"port", FLAG_U64, &port, 1, 65535, false, "N", "where to listen"},
+        {"dir", FLAG_STRING, &dir, 0, 0, true, "DIR", "where to keep data"},
+        {"chaos", FLAG_BOOL, &chaos, 0, 0, false, "", "allow faults"},
+        {0},
+    };
+    struct err err;
+    int rest = 0;
+    char *good[] = {"x", "--port=7", "--dir", "d", "--chaos", "operand"};
+    char *bad_number[] = {"x", "--dir", "e", "--port", "70000"};
+    char *unknown[] = {"x", "--dir=e", "--nope"};
+    char *missing[] = {"x", "--port", "9"};
+    assert_int_equal(flags_parse(table, 3, missing, &rest, &err), ERR_INVALID);
+    assert_string_equal(err.text, "--dir is required");
+    assert_int_equal(flags_parse(table, 5, bad_number, &rest, &err), ERR_INVALID);
+    assert_string_equal(err.text, "--port: 70000 is above 65535");
+    assert_int_equal(flags_parse(table, 3, unknown, &rest, &err), ERR_INVALID);
+    assert_int_equal(port, 5050);
+    assert_null(dir);
+    assert_int_equal(flags_parse(table, 6, good, &rest, &err), 0);
+    assert_int_equal(rest, 5);
+    assert_int_equal(port, 7);
+    assert_string_equal(dir, "d");
+    assert_true(chaos);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_buffer_never_grows_past_its_maximum),
@@ -81,6 +113,7 @@ int main(void) {
         cmocka_unit_test(the_sum_of_hashes_forgets_what_is_taken_out),
         cmocka_unit_test(the_same_seed_gives_the_same_numbers),
         cmocka_unit_test(an_error_gains_context_and_keeps_its_code),
+        cmocka_unit_test(flags_change_nothing_unless_all_are_right),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
