@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Whose folder is this: the file `identity`, written once when the folder is made, never changed.
+ *
+ * It keeps a node from starting on another cluster's or another node's data, on a later format, or on a folder that has
+ * lost part of its content. A wiped folder is pristine: it has no identity, and whether a node may be made in it anew
+ * (never under the id that was wiped) is the owner's decision. */
+#ifndef CONCLAVE_CONSENSUS_IDENTITY_H
+#define CONCLAVE_CONSENSUS_IDENTITY_H
+
+#include <stdint.h>
+
+#include "base/err.h"
+#include "consensus/disk.h"
+
+#define IDENTITY_FILE   "identity"
+#define IDENTITY_FORMAT 1u /* of all files of the folder together */
+
+struct identity {
+    uint8_t cluster_id[16];
+    uint64_t node_id;    /* never 0 */
+    uint64_t created_ms; /* wall clock, display only */
+};
+
+/* Reads and checks the file by itself. ERR_NOT_FOUND: the folder is pristine (nothing but what a crash in
+ * identity_format leaves). ERR_CORRUPT: damaged, or missing beside data. ERR_INCOMPATIBLE: another format. */
+int identity_read(struct disk *disk, struct identity *ret, struct err *err);
+
+/* As identity_read, then demands that it is `want` (created_ms aside): else ERR_INVALID, and the text says what was
+ * found and what to do. */
+int identity_check(struct disk *disk, const struct identity *want, struct err *err);
+
+/* Makes a pristine folder into the folder of `identity`: vote file first, identity last, each durable. A crash in
+ * between leaves a pristine folder. ERR_EXISTS if the folder is not pristine. */
+int identity_format(struct disk *disk, const struct identity *identity, struct err *err);
+
+#endif
