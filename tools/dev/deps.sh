@@ -53,7 +53,7 @@ missing_tool_packages() {
             die "node $have on PATH is older than $node_major_min and is left alone: update it, or take it off PATH"
         if ! command -v npm >/dev/null; then
             # Debian's node without its npm is the one case where Debian's npm fits.
-            if [ "$(dpkg-query -W -f='${Maintainer}' nodejs 2>/dev/null | grep -c 'debian.org')" = 1 ] &&
+            if [ "$(dpkg-query -W -f='${Maintainer}' nodejs 2>/dev/null | grep -c 'debian')" = 1 ] &&
                 [ "$(readlink -f "$(command -v node)")" = /usr/bin/node ]; then
                 echo npm
             else

@@ -8,7 +8,7 @@ source "$CONCLAVE_TOP/tools/dev/lib.sh"
 
 all_areas=(lint unit asan sim integration clients jepsen)
 # An area listed here fails when its runner is missing; the others join the run when their runner appears.
-required_areas=" unit asan "
+required_areas=" lint unit asan "
 total_limit_s=2700
 
 limit_of() {
@@ -82,37 +82,6 @@ build_release || finish 0 1 0 1
 export CONCLAVE_BIN=$CONCLAVE_TOP/build/conclave
 say "built in $SECONDS s"
 
-# judge AREA CODE LOG: sets passed, failed, skipped and verdict from what the area left behind.
-judge() {
-    local area=$1 code=$2 log=$3 line name
-    passed=0 failed=0 skipped=0 verdict=
-    line=$(grep -aE '^[0-9]+ passed, [0-9]+ failed, [0-9]+ skipped$' "$log" | tail -n 1) || line=
-    if [ -n "$line" ]; then
-        read -r passed failed skipped < <(sed -E 's/^([0-9]+) passed, ([0-9]+) failed, ([0-9]+) skipped$/\1 \2 \3/' <<<"$line")
-    fi
-    case $code in
-    0) ;;
-    124 | 137) verdict="ran into its limit of $(limit_of "$area") s" ;;
-    *) verdict="exited $code" ;;
-    esac
-    if [ -z "$line" ]; then
-        verdict=${verdict:-"printed no closing line"}
-    elif [ "$failed" -gt 0 ]; then
-        verdict=${verdict:-"$failed failed"}
-    elif [ "$passed" -eq 0 ]; then
-        verdict=${verdict:-"ran no test"}
-    fi
-    local named=0
-    while read -r _ name _; do
-        named=$((named + 1))
-        grep -qE "^${name//./\\.}([[:space:]]|\$)" tests/allowed-skips || verdict=${verdict:-"skipped $name, which tests/allowed-skips does not name"}
-    done < <(grep -aE '^SKIP [^ ]+' "$log" || [ $? -eq 1 ])
-    [ "$skipped" -eq "$named" ] || verdict=${verdict:-"skipped $skipped tests but named $named"}
-    if [ -n "$verdict" ] && [ "$failed" -eq 0 ]; then
-        failed=1
-    fi
-}
-
 total_passed=0 total_failed=0 total_skipped=0 status=0 table=()
 for area in "${areas[@]}"; do
     log=$logs/$area.log
@@ -136,7 +105,8 @@ for area in "${areas[@]}"; do
         timeout --kill-after=20 "$limit" bash tools/dev/area.sh "$area" ${pass_on[@]+"${pass_on[@]}"} \
             </dev/null >"$log" 2>&1 || code=$?
     fi
-    judge "$area" "$code" "$log"
+    judged=$(python3 tools/dev/judge.py "$area" "$code" "$limit" "$log" tests/allowed-skips)
+    read -r passed failed skipped verdict <<<"$judged"
     if [ -n "$verdict" ]; then
         status=1
         tail -n 60 "$log"
