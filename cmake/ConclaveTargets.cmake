@@ -21,6 +21,10 @@ elseif(CMAKE_BUILD_TYPE STREQUAL "Release" OR CMAKE_BUILD_TYPE STREQUAL "RelWith
   target_compile_options(conclave_options INTERFACE -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2 -fcf-protection -fPIE)
   target_link_options(conclave_options INTERFACE -pie -Wl,-z,relro,-z,now -Wl,-z,noexecstack)
 endif()
+if(CONCLAVE_FUZZ)
+  target_compile_options(conclave_options INTERFACE -fsanitize=fuzzer-no-link)
+  target_link_options(conclave_options INTERFACE -fsanitize=fuzzer-no-link)
+endif()
 if(CONCLAVE_COVERAGE)
   target_compile_options(conclave_options INTERFACE --coverage)
   target_link_options(conclave_options INTERFACE --coverage)
@@ -51,13 +55,24 @@ function(conclave_test name)
   set_tests_properties(${name} PROPERTIES LABELS ${ARG_LABEL} TIMEOUT ${ARG_TIMEOUT})
 endfunction()
 
-# conclave_fuzzer(NAME SOURCES ... LIBS ...): one libFuzzer program; seeds in tests/fuzz/corpus/NAME.
+add_custom_target(fuzz_targets COMMENT "every libFuzzer program")
+
+# conclave_fuzzer(NAME SOURCES ... LIBS ...): one fuzz target; its seeds are the files of tests/fuzz/corpus/NAME. With
+# CONCLAVE_FUZZ a libFuzzer program; otherwise a unit test that feeds it every seed once, so that no target rots and an
+# input that once broke something never does again.
 function(conclave_fuzzer name)
   cmake_parse_arguments(ARG "" "" "SOURCES;LIBS" ${ARGN})
-  add_executable(${name} ${ARG_SOURCES})
-  target_compile_options(${name} PRIVATE -fsanitize=fuzzer)
-  target_link_options(${name} PRIVATE -fsanitize=fuzzer)
-  target_link_libraries(${name} PRIVATE ${ARG_LIBS})
+  if(CONCLAVE_FUZZ)
+    add_executable(${name} ${ARG_SOURCES})
+    target_compile_options(${name} PRIVATE -fsanitize=fuzzer)
+    target_link_options(${name} PRIVATE -fsanitize=fuzzer)
+    add_dependencies(fuzz_targets ${name})
+  else()
+    add_executable(${name} ${ARG_SOURCES} "${PROJECT_SOURCE_DIR}/tests/fuzz/replay.c")
+    add_test(NAME ${name} COMMAND ${name} "${PROJECT_SOURCE_DIR}/tests/fuzz/corpus/${name}")
+    set_tests_properties(${name} PROPERTIES LABELS unit TIMEOUT 60)
+  endif()
+  target_link_libraries(${name} PRIVATE ${ARG_LIBS} conclave_options)
 endfunction()
 
 pkg_check_modules(UV REQUIRED IMPORTED_TARGET libuv)
