@@ -21,6 +21,9 @@ if [ "$(id -u)" != 0 ]; then
     command -v sudo >/dev/null || die "bare needs root or sudo"
     exec sudo --preserve-env bash "$CONCLAVE_TOP/tools/dev/bare.sh" "$@"
 fi
+if (exec 3<>/dev/tcp/127.0.0.11/5050) 2>/dev/null; then
+    die "a cluster listens on 127.0.0.11:5050 already, and the bare root shares this machine's loopback: stop it first"
+fi
 [ -z "$(git status --porcelain)" ] || say "note: HEAD is tested; uncommitted changes are not"
 
 base=$(mktemp -d "${TMPDIR:-/tmp}/conclave-bare.XXXXXX")

@@ -21,7 +21,7 @@ packages_of() {
     lint) echo clang clang-format clang-tidy cppcheck libclang-rt-14-dev git binutils ;;
     clients) echo ca-certificates curl procps ;;
     jepsen) echo ca-certificates iproute2 nftables procps ;;
-    bench) echo etcd-server util-linux procps git ;;
+    bench) echo etcd-server nghttp2-client util-linux procps git ;;
     bare) echo debootstrap ca-certificates git ;;
     *) usage_error "unknown set of packages '$1'" ;;
     esac

@@ -1,0 +1,94 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""bench.py commit|failover: measures Conclave beside etcd on this machine's disk; see docs/TESTING.md.
+
+Exit 0: measured (aims are judged by the reader). Exit 1: could not run, or a correctness counter is not 0.
+"""
+import argparse
+import contextlib
+import os
+import signal
+import sys
+
+import commit
+import failover
+from etcd import Etcd
+from figures import Printer, talk
+from machine import TOP, CannotMeasure, file_system, revision
+
+PEERS = ("conclave", "etcd")
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="./dev bench", description=__doc__.split("\n", 1)[0])
+    parser.add_argument("bench", choices=("commit", "failover"))
+    parser.add_argument("--json", action="store_true", help="JSON Lines on stdout")
+    parser.add_argument("--rounds", type=int, help="failover: kills (100); commit: turns (3)")
+    parser.add_argument("--freezes", type=int, help="failover: SIGSTOPs (20)")
+    parser.add_argument("--seconds", type=int, default=10, help="commit: length of one load")
+    parser.add_argument("--standing", type=int, default=commit.STANDING_TASKS, help="commit: tasks standing in the state")
+    parser.add_argument("--only", choices=PEERS, help="measure one cluster alone")
+    parser.add_argument("--dir", default=str(TOP / "build" / "bench"), help="where the data goes: a folder on a disk")
+    parser.add_argument("--rehearsal", action="store_true", help="allow a tree with changes; the figures say so")
+    options = parser.parse_args()
+    for name, least in (("rounds", 1), ("freezes", 0)):
+        if getattr(options, name) is not None and getattr(options, name) < least:
+            parser.error(f"--{name} is at least {least}")
+    return options
+
+
+def make_peer(name: str, where: str):
+    if name == "etcd":
+        return Etcd(where)
+    try:
+        from conclave import Conclave
+    except ModuleNotFoundError as error:
+        raise CannotMeasure("tests/bench/conclave.py is missing: only --only etcd can run") from error
+    return Conclave(where)
+
+
+def run_failover(options: argparse.Namespace, names: list, printer: Printer) -> int:
+    kills = options.rounds or 100
+    freezes = options.freezes if options.freezes is not None else max(1, kills // 5)
+    wrong = 0
+    for name in names:
+        ours = name == "conclave"
+        with make_peer(name, options.dir) as peer:
+            for sig, count, metric in ((signal.SIGKILL, kills, "kill9"), (signal.SIGSTOP, freezes, "sigstop")):
+                if count == 0:
+                    continue
+                for what, series in failover.rounds(peer, count, sig, ours and metric == "kill9").items():
+                    printer.figure(f"{metric}_to_{what}_ms" if ours else f"{name}_{metric}_ms", "ms", series.values,
+                                   peer=peer.name, timers=peer.timers, invalid=series.invalid,
+                                   other_cpu=sum(series.other_cpu) / max(len(series.other_cpu), 1), lost=series.lost,
+                                   doubled=series.doubled, restarted=series.restarted)
+                    wrong += series.lost + series.doubled + series.restarted + (len(series.values) < count)
+    return 1 if wrong else 0
+
+
+def run_commit(options: argparse.Namespace, names: list, printer: Printer) -> int:
+    with contextlib.ExitStack() as stack:
+        peers = [stack.enter_context(make_peer(name, options.dir)) for name in names]
+        for peer in peers:
+            talk(f"{peer.name}: filling {options.standing} standing tasks")
+            peer.fill(options.standing)
+        commit.report(printer, peers, commit.measure(peers, options.rounds or 3, options.seconds))
+    return 0
+
+
+def main() -> int:
+    # So that the clusters are ended when the bench is.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    options = arguments()
+    try:
+        os.makedirs(options.dir, exist_ok=True)
+        printer = Printer(options.json, bench=options.bench, rev=revision(options.rehearsal), file_system=file_system(options.dir))
+        names = [options.only] if options.only else list(PEERS)
+        return {"failover": run_failover, "commit": run_commit}[options.bench](options, names, printer)
+    except (CannotMeasure, TimeoutError) as error:
+        talk(f"./dev bench: {error}")
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

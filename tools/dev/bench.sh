@@ -1,0 +1,8 @@
+# SPDX-License-Identifier: Apache-2.0
+# ./dev bench commit|failover [--json] [ARG...]: figures beside etcd, on this machine's disk; tests/bench/bench.py.
+set -euo pipefail
+source "$CONCLAVE_TOP/tools/dev/lib.sh"
+bash tools/dev/deps.sh build bench
+build_release
+export CONCLAVE_BIN=$CONCLAVE_TOP/build/conclave PYTHONDONTWRITEBYTECODE=1
+exec python3 tests/bench/bench.py "$@"
