@@ -3,8 +3,8 @@
  * stream of chunks, now or in a later loop turn.
  *
  * The application sees exchanges. An exchange is one request and its answer; its handle stays valid until the
- * application answers it (http_reply, http_stream_end, http_abort), or until its `closed` callback has returned,
- * whatever comes first. So a handle may be kept across loop turns without asking whether the peer is still there:
+ * application ends it (http_reply, http_stream_end, http_abort), or until its `closed` callback is called, whatever
+ * comes first. So a handle may be kept across loop turns without asking whether the peer is still there:
  * answering an exchange whose peer has gone is allowed and does nothing.
  *
  *   handler(request) --> http_reply                                   one answer with Content-Length
@@ -19,7 +19,7 @@
  * head, control characters, a space before a colon, Content-Length twice or beside Transfer-Encoding, transfer codings
  * other than a single "chunked", a missing or second Host (all 400); head over 64 KiB (431), chunk extensions over 1
  * KiB (400), body over the limit (413), all bodies together over their limit (503), Expect other than 100-continue
- * (417), versions other than 1.0 and 1.1 (505), CONNECT (405). Slow heads, bodies and readers are cut by time, readers
+ * (417), versions other than 1.0 and 1.1 (505), CONNECT (501). Slow heads, bodies and readers are cut by time, readers
  * of streams also by backlog, connections over the maximum get 503.
  *
  * I/O threads later: every function below copies what it is given and touches the connection only through the exchange,
@@ -153,9 +153,10 @@ void http_stream_end(struct http_exchange *x);
 void http_abort(struct http_exchange *x);
 
 /* Sets what is called, once and from the loop, when the connection is gone before the exchange was ended. The handle is
- * dead when the callback returns. Without one (NULL), the exchange outlives its connection until it is ended. If the
- * connection has gone already, the callback fires in a later turn. A peer that only closed its sending side still gets
- * a plain answer; it counts as gone once a stream is begun. */
+ * dead from then on and must not be used in the callback (the request's memory lives until it returns). Without one
+ * (NULL), the exchange outlives its connection until it is ended. If the connection has gone already, the callback
+ * fires in a later turn. A peer that only closed its sending side still gets a plain answer; it counts as gone once a
+ * stream is begun. */
 void http_exchange_on_closed(struct http_exchange *x, void (*closed)(void *ctx), void *ctx);
 
 /* A number that no other exchange of this process has, for logs. */

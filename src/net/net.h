@@ -25,8 +25,8 @@ enum net_cut {
  * SIGPIPE for the process. */
 struct net *net_open(uv_loop_t *loop);
 
-/* Closes it; everything made on it must have called back as closed before. `closed` (may be NULL) fires once from the
- * loop, and the memory is gone then. */
+/* Closes it once everything made on it has closed, which the caller sees to. `closed` (may be NULL) fires once from the
+ * loop, and the memory is gone then. Exchanges (http.h) still held must not be given a `closed` callback any more. */
 void net_close(struct net *net, void (*closed)(void *ctx), void *ctx);
 
 uv_loop_t *net_loop(const struct net *net);

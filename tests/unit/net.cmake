@@ -1,1 +1,2 @@
 conclave_test(test_net_address SOURCES test_net_address.c LIBS conclave_net)
+conclave_test(test_net_http_conn SOURCES test_net_http_conn.c LIBS conclave_net)
