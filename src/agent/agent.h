@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The agent: runs the tasks of one host. It finds the leader by itself, takes orders only from it, keeps what it owes on
- * its own disk, and never ends a task because masters are away, because it is restarted or because it crashes.
+ * The agent: runs the tasks of one host. It finds the leader by itself, takes orders only from it, keeps what it owes
+ * on its own disk, and never ends a task because masters are away, because it is restarted or because it crashes.
  *
  *   LAUNCH --> store (launch on disk, start noted in the journal) --> shim (a process of its own) --> the task
  *                                                                        |

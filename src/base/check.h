@@ -12,6 +12,6 @@ _Noreturn void check_failed(const char *expr, const char *file, int line, const 
 #define CHECK(expr) ((expr) ? (void)0 : check_failed(#expr, __FILE__, __LINE__, __func__))
 
 /* Objects that travel through `void *` begin with `uint32_t magic`; the cast back checks it. */
-#define CHECK_MAGIC(object, value) CHECK((object) && (object)->magic == (value))
+#define CHECK_MAGIC(object, value) (CHECK((object) != 0), CHECK((object)->magic == (value)))
 
 #endif

@@ -29,7 +29,8 @@ void guard_die(struct guard *g, enum guard_fatal kind, const char *fmt, ...) {
 void guard_enter(struct guard *g, const struct guard_ctx *ctx) {
     CHECK(g->depth == 0);
     g->depth = 1;
-    g->ctx = ctx == NULL ? (struct guard_ctx){.kind = CTX_NONE} : *ctx;
+    g->ctx = (struct guard_ctx){.kind = CTX_NONE};
+    if (ctx != NULL) g->ctx = *ctx;
 }
 
 void guard_leave(struct guard *g) {

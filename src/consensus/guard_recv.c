@@ -99,6 +99,7 @@ static void trim(struct guard *g, struct raft_append_entries *args) {
  */
 static raft_index cuts_change(const struct guard *g, const struct raft_append_entries *args) {
     const struct raft *r = g->r;
+    CHECK(args->n_entries == 0 || args->entries != NULL);
     if (!GUARD_ON(g, GUARD_L) || args->term < r->current_term) return 0;
     if (g->change_index <= r->commit_index) return 0;
     if (args->prev_log_index > 0 && log_term(&r->log, args->prev_log_index) != args->prev_log_term) return 0;

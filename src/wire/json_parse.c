@@ -109,8 +109,8 @@ static int string_read(struct json_parser *p, char **ret, size_t *ret_len) {
 }
 
 static int bytes_read(struct json_parser *p, ProtobufCBinaryData *ret) {
-    char *text;
-    size_t len;
+    char *text = NULL;
+    size_t len = 0;
     int rc = string_read(p, &text, &len);
     if (rc) return rc;
     /* Decoding in place is safe: it writes behind what it has read. */

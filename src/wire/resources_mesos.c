@@ -16,7 +16,8 @@ int scalar_to_milli(double value, const char *what, int64_t *ret, struct err *er
 }
 
 double scalar_from_milli(int64_t milli) {
-    return (double)(milli / 1000) + (double)(milli % 1000) / 1000.0;
+    int64_t whole = milli / 1000;
+    return (double)whole + (double)(milli % 1000) / 1000.0;
 }
 
 /* What the message carries beyond an amount, or NULL. */
