@@ -24,6 +24,7 @@
 #define REPLICA_COMMAND_MAX (1u << 20) /* bytes of one command */
 #define REPLICA_ADDRESS_MAX 128
 
+struct net;     /* net/net.h */
 struct replica; /* opaque */
 
 /* A place in the log: entry index (from 1) and the command's ordinal in that entry (from 0). Written INDEX.N. */
@@ -75,9 +76,12 @@ struct replica_config {
     unsigned election_ms;    /* 300 */
     uint64_t segment_bytes;  /* of a log segment; 0 = 64 MiB */
     uint64_t snapshot_bytes; /* log bytes between snapshots; 0 = 64 MiB */
+    struct net *net;         /* of the same loop, borrowed until closed; NULL = the replica makes its own */
 };
 
-/* Opens the data folder (verifying all of it), listens for peers and starts. On error nothing is left open.
+/* Opens the data folder (verifying all of it), listens for peers and starts. On error nothing is left open (the last
+ * memory is freed when the loop runs). The only calls of the application from inside are restore, when there is a
+ * snapshot, and first_command and role_changed, in a cluster of one.
  * Errors: ERR_LOCKED, ERR_CORRUPT (text names file, offset and remedy), ERR_INCOMPATIBLE, ERR_INVALID (wrong cluster or
  * node id), ERR_IO. `app` is copied. */
 int replica_open(uv_loop_t *loop, const struct replica_config *config, const struct replica_app *app,

@@ -19,8 +19,7 @@ static int message_print(struct json_printer *p, const ProtobufCMessage *m);
 
 /* buf_append without the call, where there is room already. */
 static inline void put(struct buf *out, const void *data, size_t len) {
-    size_t room = (out->cap < out->max ? out->cap : out->max) - out->len;
-    if (out->failed || room < len) {
+    if (out->failed || out->cap - out->len < len) {
         (void)buf_append(out, data, len);
         return;
     }
@@ -54,7 +53,7 @@ static void put_code_point(struct buf *out, uint32_t c) {
 }
 
 static bool byte_plain(uint8_t c) {
-    return c >= 0x20 && c < 0x80 && c != '"' && c != '\\';
+    return c >= 0x20 && c < 0x7F && c != '"' && c != '\\';
 }
 
 int json_append_string(struct buf *out, const char *text, size_t len) {

@@ -250,7 +250,6 @@ int protobuf_parse(const ProtobufCMessageDescriptor *type, const uint8_t *data, 
 
 int protobuf_print(const ProtobufCMessage *message, struct buf *ret) {
     size_t len = protobuf_c_message_get_packed_size(message);
-    if (len == 0) return ret->failed ? ERR_LIMIT : 0; /* a message of nothing but unset fields */
     uint8_t *room = buf_reserve(ret, len);
     if (!room) return ret->max - ret->len < len ? ERR_LIMIT : ERR_NOMEM;
     ret->len += protobuf_c_message_pack(message, room);

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * What masters say to each other, as bytes: the payloads of the frames that peers.h sends over links. Pure codec; the
+ * framing itself (length, checksum, type) is net/link.h's.
+ *
+ * All integers are little-endian. A payload has exactly one reading: every length is checked against what is there
+ * before anything is allocated, and a byte too few or too many is ERR_PARSE. What decoding allocates follows the core's
+ * rules for recv: entries of one request share one batch, all of raft_malloc, each entry at a multiple of 8.
+ *
+ * Frames:
+ *   HELLO    first on a connection, from the dialling side    struct peer_hello
+ *   WELCOME  the other side's answer                          struct peer_hello
+ *   REFUSED  or this; the connection ends behind it           u32 reason (enum peer_refusal)
+ *   MESSAGE  one message of the core or of the guard          see peer_message_encode
+ *   PING, PONG                                                u64 number, echoed
+ *   INSTALL  on a bulk connection: a snapshot begins          as MESSAGE, data left out
+ *   CHUNK    its next bytes                                   u64 offset, bytes
+ *   INSTALLED  the other side has handed it to its core       u64 bytes */
+#ifndef CONCLAVE_CONSENSUS_PEER_CODEC_H
+#define CONCLAVE_CONSENSUS_PEER_CODEC_H
+
+#include <raft.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/err.h"
+
+#define PEER_PROTOCOL          1u
+#define PEER_HELLO_BYTES       48u
+#define PEER_MESSAGE_MAX       (2u << 20)   /* bytes of a MESSAGE: a train's 1 MiB, or one entry of the longest kind */
+#define PEER_SNAPSHOT_MAX      (1u << 30)   /* bytes of an installed snapshot */
+#define PEER_CHUNK_BYTES       (1u << 20)   /* data bytes of a CHUNK */
+#define PEER_CONFIGURATION_MAX 16u          /* servers in a configuration */
+#define PEER_ADDRESS_MAX       128u         /* bytes of a server's address, terminator included */
+#define PEER_NUMBER_MAX        (1ull << 62) /* terms and indexes stay below: nothing can make a term run over */
+
+enum peer_frame {
+    PEER_FRAME_HELLO = 1,
+    PEER_FRAME_WELCOME = 2,
+    PEER_FRAME_REFUSED = 3,
+    PEER_FRAME_MESSAGE = 4,
+    PEER_FRAME_PING = 5,
+    PEER_FRAME_PONG = 6,
+    PEER_FRAME_INSTALL = 7,
+    PEER_FRAME_CHUNK = 8,
+    PEER_FRAME_INSTALLED = 9,
+};
+
+/* What a connection is for. */
+enum peer_stream { PEER_STREAM_MESSAGES = 1, PEER_STREAM_BULK = 2 };
+
+/* X(NAME, value, text) */
+#define PEER_REFUSALS(X)                                                                                               \
+    X(PROTOCOL, 1, "another protocol version")                                                                         \
+    X(CLUSTER, 2, "another cluster")                                                                                   \
+    X(STRANGER, 3, "not a member")                                                                                     \
+    X(TARGET, 4, "meant for another node")                                                                             \
+    X(SELF, 5, "our own id")
+
+enum peer_refusal {
+#define PEER_REFUSAL_ENUM(name, value, text) PEER_REFUSED_##name = (value),
+    PEER_REFUSALS(PEER_REFUSAL_ENUM)
+#undef PEER_REFUSAL_ENUM
+};
+
+/* "another cluster"; "unknown reason" for other values. */
+const char *peer_refusal_text(uint32_t refusal);
+
+struct peer_hello {
+    uint32_t protocol; /* PEER_PROTOCOL */
+    uint32_t stream;   /* enum peer_stream */
+    uint8_t cluster_id[16];
+    uint64_t from;  /* node id of the sender */
+    uint64_t to;    /* node id that the sender means to talk to */
+    uint64_t nonce; /* of the sender's process: random, another after each start */
+};
+
+void peer_hello_encode(const struct peer_hello *hello, uint8_t ret[PEER_HELLO_BYTES]);
+/* ERR_PARSE unless `len` is PEER_HELLO_BYTES. The fields are not judged. */
+int peer_hello_decode(const uint8_t *data, size_t len, struct peer_hello *ret);
+
+/* Appends `message` to `ret`. All types of the core and the guard's two; of RAFT_IO_INSTALL_SNAPSHOT everything but the
+ * data. server_id and server_address are not part of it. ERR_LIMIT (over PEER_MESSAGE_MAX, over what `ret` may hold, or
+ * no memory), ERR_INVALID (unknown type, or a configuration over its bounds); `ret` is as it was then. */
+int peer_message_encode(const struct raft_message *message, struct buf *ret);
+
+/* Reads one message; server_id and server_address are left 0 and NULL. An installed snapshot comes with data.base NULL
+ * and data.len as announced, at most PEER_SNAPSHOT_MAX. ERR_PARSE or ERR_NOMEM, and *ret is untouched. */
+int peer_message_decode(const uint8_t *data, size_t len, struct raft_message *ret);
+
+/* Frees what decoding allocated; for messages that are not handed to the core. */
+void peer_message_free(struct raft_message *message);
+
+#endif

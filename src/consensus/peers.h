@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The connections to the other masters: the network half of the raft_io under the guard.
+ *
+ * Each master dials each other one; a connection carries messages from the one who dialled, so two masters that see
+ * each other have two. A snapshot travels on a third one, dialled for it and closed behind it, so that heartbeats never
+ * wait behind bulk. AppendEntries keep their order among themselves (a heartbeat that overtakes entries would be
+ * rejected and throw the leader back to probing; every entry message is a heartbeat as well); votes, results and
+ * probes go in the priority lane.
+ *
+ *   dial -> HELLO -> WELCOME -> messages -> closed -> dial at once, then after 5, 10, 20 .. 200 ms
+ *
+ * A connection is believed only behind a HELLO with our protocol, our cluster id, our node id as its target and a
+ * member's id as its source; others are told why, cut, counted and logged.
+ *
+ * Who is dead: a closed connection says nothing by itself. We dial again at once; when that is refused and the peer has
+ * no connection to us either, or another process (nonce) answers under its id, then the process we knew is gone and
+ * `dead` is called, once. The same nonce, or silence, mean nothing: the ordinary election timer decides.
+ *
+ * Bounds: 16 MiB of messages waiting for a peer, then they are refused (the core sends again); one snapshot at a time
+ * to and from a peer; a peer that does not answer a PING for max(2 s, 4 x election timeout) is dialled anew; a snapshot
+ * that makes no progress for 10 s has failed.
+ *
+ * Everything runs on the loop of `net`. */
+#ifndef CONCLAVE_CONSENSUS_PEERS_H
+#define CONCLAVE_CONSENSUS_PEERS_H
+
+#include <raft.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "net/net.h"
+
+#define PEERS_MAX               15u         /* members other than ourselves */
+#define PEERS_QUEUE_BYTES       (16u << 20) /* messages waiting for one peer */
+#define PEERS_REDIAL_MIN_MS     5u
+#define PEERS_REDIAL_MAX_MS     200u
+#define PEERS_PING_MS           250u
+#define PEERS_SNAPSHOT_STALL_MS 10000u
+
+struct peers; /* opaque */
+
+struct peers_config {
+    struct net *net; /* borrowed until closed */
+    uint8_t cluster_id[16];
+    uint64_t node_id;
+    const char *listen; /* HOST:PORT, numeric; read by peers_open only */
+    unsigned election_ms;
+    void *ctx; /* first argument of the callbacks */
+    /* A message arrived; what it points to (entries, their batch, snapshot data, configuration) becomes the receiver's,
+     * the struct and the address do not. Never called inside a function of this header. */
+    void (*message)(void *ctx, struct raft_message *message);
+    /* The process of `id` that we knew is gone. */
+    void (*dead)(void *ctx, uint64_t id);
+};
+
+/* Listens. Nobody is dialled, and everybody is a stranger, until peers_member_set. Errors: ERR_INVALID (address),
+ * ERR_IO (in use). On error nothing is left. */
+int peers_open(const struct peers_config *config, struct peers **ret, struct err *err);
+
+/* Makes `id` a member to be dialled at `address` (HOST:PORT), or gives it another address. Our own id is ignored.
+ * ERR_INVALID for an address that cannot be read, ERR_LIMIT beyond PEERS_MAX, ERR_NOMEM. */
+int peers_member_set(struct peers *peers, uint64_t id, const char *address, struct err *err);
+/* Forgets every member that is not among `ids`, and cuts its connections. */
+void peers_members_keep(struct peers *peers, const uint64_t *ids, unsigned n);
+
+/* Sends one message to message->server_id, encoded before the call returns. Returns 0, or RAFT_NOCONNECTION (unknown,
+ * not connected) or RAFT_BUSY (its queue is full), RAFT_NOMEM. A snapshot's data must stay valid until `cb`, which then
+ * is called exactly once, in a later loop turn: 0 when the peer's core has it, RAFT_NOCONNECTION or RAFT_CANCELED
+ * otherwise. For other types `cb` is not used. */
+int peers_send(struct peers *peers, const struct raft_message *message, struct raft_io_send *req, raft_io_send_cb cb);
+
+struct peers_status {
+    bool connected;     /* our messages reach it: welcomed, and not closed since */
+    bool heard;         /* its messages reach us */
+    int64_t contact_ms; /* since it last sent anything; -1 never */
+    uint64_t queued;    /* bytes waiting for it */
+};
+/* false: not a member. */
+bool peers_status(const struct peers *peers, uint64_t id, struct peers_status *ret);
+
+struct peers_counters {
+    uint64_t sent, received;  /* messages */
+    uint64_t unsent;          /* messages refused: not connected or queue full */
+    uint64_t malformed;       /* frames that could not be read; their connection was cut */
+    uint64_t refused;         /* hellos that were refused */
+    uint64_t dials, welcomes; /* connections tried and made by us */
+    uint64_t deaths;          /* calls of `dead` */
+    uint64_t snapshots_sent, snapshots_received, snapshots_failed;
+    uint64_t silent; /* connections given up because a peer did not answer */
+};
+const struct peers_counters *peers_counters(const struct peers *peers);
+
+/* Cuts everything; snapshots that are out complete with RAFT_CANCELED; then closed(ctx) once, from the loop, and the
+ * memory is gone. No other callback comes after this call has returned, except those completions. */
+void peers_close(struct peers *peers, void (*closed)(void *ctx), void *ctx);
+
+#endif

@@ -1,0 +1,330 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Dialling, hellos, and who is dead. See peers.h.
+ *
+ * One way in (peers_accept -> stranger -> hello -> messages or bulk) and one way out (peer_dial -> hello -> welcome).
+ * A link's context stays valid until its on_close: a peer is a slot that lives as long as `peers`, an inbound is freed
+ * in its own on_close. A slot may have been given another link meanwhile; so each callback of an outgoing link first
+ * asks whether the link is still the slot's. */
+#include "consensus/peers_impl.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "base/log.h"
+#include "consensus/guard.h"
+
+/* A connection that lasted this long was a real one: the next dial is immediate. */
+#define LASTED_MS 100u
+
+void peer_hello_for(const struct peer *peer, enum peer_stream stream, uint8_t ret[PEER_HELLO_BYTES]) {
+    const struct peers *p = peer->peers;
+    struct peer_hello hello = {
+        .protocol = PEER_PROTOCOL, .stream = stream, .from = p->config.node_id, .to = peer->id, .nonce = p->nonce};
+    memcpy(hello.cluster_id, p->config.cluster_id, sizeof hello.cluster_id);
+    peer_hello_encode(&hello, ret);
+}
+
+static void tell_dead(struct peer *peer) {
+    struct peers *p = peer->peers;
+    if (peer->nonce == 0 || p->closing) return;
+    peer->nonce = 0;
+    p->counters.deaths++;
+    log_event(LOG_INFO, "peer_dead", "peer=%" PRIu64, peer->id);
+    p->config.dead(p->config.ctx, peer->id);
+}
+
+/* Refused alone may be a packet filter between us; while the peer still holds a connection to us it lives. */
+static void judge(struct peer *peer) {
+    if (peer->refused && peer->in == NULL && !peer->welcomed) tell_dead(peer);
+}
+
+void peer_meet(struct peer *peer, uint64_t nonce) {
+    if (peer->nonce != 0 && peer->nonce != nonce) tell_dead(peer);
+    peer->nonce = nonce;
+    peer->refused = false;
+}
+
+/* Outgoing. */
+
+static void out_open_cb(void *ctx, struct link *link) {
+    struct peer *peer = ctx;
+    if (peer->out != link) return;
+    uint8_t hello[PEER_HELLO_BYTES];
+    peer_hello_for(peer, PEER_STREAM_MESSAGES, hello);
+    (void)link_send(link, LINK_CONTROL, PEER_FRAME_HELLO, hello, sizeof hello, NULL, 0);
+}
+
+static void welcome(struct peer *peer, const uint8_t *payload, size_t len) {
+    struct peers *p = peer->peers;
+    struct peer_hello hello;
+    bool good = !peer->welcomed && peer_hello_decode(payload, len, &hello) == 0 && hello.protocol == PEER_PROTOCOL &&
+                hello.from == peer->id && hello.to == p->config.node_id && hello.nonce != 0 &&
+                memcmp(hello.cluster_id, p->config.cluster_id, sizeof hello.cluster_id) == 0;
+    if (!good) {
+        p->counters.malformed++;
+        if (peers_may_log(p)) log_event(LOG_WARN, "peer_welcome_bad", "peer=%" PRIu64, peer->id);
+        link_close(peer->out);
+        return;
+    }
+    link_established(peer->out);
+    peer->welcomed = true;
+    peer->pings = 0;
+    peer->failure_logged = false;
+    peer->opened_ms = peers_now(p);
+    p->counters.welcomes++;
+    log_event(LOG_INFO, "peer_connected", "peer=%" PRIu64 " address=%s", peer->id, peer->text);
+    peer_meet(peer, hello.nonce);
+}
+
+static void refused(struct peer *peer, const uint8_t *payload, size_t len) {
+    uint32_t why = len == 4 ? load_u32(payload) : 0;
+    if (!peer->failure_logged)
+        log_event(LOG_WARN, "peer_refused_us", "peer=%" PRIu64 " address=%s why=%s", peer->id, peer->text,
+                  peer_refusal_text(why));
+    peer->failure_logged = true;
+    peer->redial_ms = PEERS_REDIAL_MAX_MS;
+    link_close(peer->out);
+}
+
+static void out_frame_cb(void *ctx, struct link *link, uint16_t type, const uint8_t *payload, size_t len) {
+    struct peer *peer = ctx;
+    if (peer->out != link) return;
+    peer->contact_ms = peers_now(peer->peers);
+    if (type == PEER_FRAME_WELCOME) {
+        welcome(peer, payload, len);
+    } else if (type == PEER_FRAME_REFUSED && !peer->welcomed) {
+        refused(peer, payload, len);
+    } else if (type == PEER_FRAME_PONG && peer->welcomed && len == 8) {
+        peer->pings = 0;
+    } else {
+        peer->peers->counters.malformed++;
+        link_close(link);
+    }
+}
+
+static void redial(struct peer *peer) {
+    unsigned delay = peer->redial_ms;
+    peer->redial_ms = delay == 0 ? PEERS_REDIAL_MIN_MS : delay * 2;
+    if (peer->redial_ms > PEERS_REDIAL_MAX_MS) peer->redial_ms = PEERS_REDIAL_MAX_MS;
+    if (delay == 0)
+        peer_dial(peer);
+    else
+        CHECK(uv_timer_start(&peer->redial, peer_redial_cb, delay, 0) == 0);
+}
+
+static void out_close_cb(void *ctx, struct link *link, enum link_reason reason, const struct err *err) {
+    struct peer *peer = ctx;
+    struct peers *p = peer->peers;
+    if (peer->out == link) {
+        if (!peer->failure_logged)
+            log_event(LOG_INFO, peer->welcomed ? "peer_lost" : "peer_unreachable",
+                      "peer=%" PRIu64 " address=%s reason=%s text=\"%s\"", peer->id, peer->text,
+                      link_reason_name(reason), err ? err->text : "");
+        peer->failure_logged = true;
+        if (peer->welcomed && peers_now(p) - peer->opened_ms >= LASTED_MS) peer->redial_ms = 0;
+        peer->refused = reason == LINK_REFUSED;
+        peer->out = NULL;
+        peer->welcomed = false;
+        judge(peer);
+        if (!p->closing && peer->id != 0 && peer->out == NULL) redial(peer);
+    }
+    peers_release(p);
+}
+
+void peer_redial_cb(uv_timer_t *timer) {
+    peer_dial(timer->data);
+}
+
+void peer_dial(struct peer *peer) {
+    static const struct link_callbacks callbacks = {
+        .on_open = out_open_cb, .on_frame = out_frame_cb, .on_close = out_close_cb};
+    struct peers *p = peer->peers;
+    if (peer->id == 0 || peer->out != NULL || p->closing) return;
+    uv_timer_stop(&peer->redial);
+    struct link_options options;
+    peers_link_options(p, &options, PEERS_QUEUE_BYTES);
+    struct err err;
+    p->counters.dials++;
+    peer->out = link_connect(p->config.net, &peer->address, &options, &callbacks, peer, &err);
+    if (peer->out) {
+        p->pending++;
+        return;
+    }
+    log_event(LOG_WARN, "peer_dial_failed", "peer=%" PRIu64 " text=\"%s\"", peer->id, err.text);
+    CHECK(uv_timer_start(&peer->redial, peer_redial_cb, PEERS_REDIAL_MAX_MS, 0) == 0);
+}
+
+/* Incoming. */
+
+void inbound_malformed(struct inbound *in, const char *what) {
+    struct peers *p = in->peers;
+    p->counters.malformed++;
+    if (peers_may_log(p)) {
+        char from[ADDRESS_TEXT_MAX];
+        log_event(LOG_WARN, "peer_malformed", "peer=%" PRIu64 " from=%s what=%s", in->peer ? in->peer->id : 0,
+                  address_format(link_peer(in->link), from), what);
+    }
+    link_close(in->link);
+}
+
+static void inbound_refuse(struct inbound *in, const struct peer_hello *hello, enum peer_refusal why) {
+    struct peers *p = in->peers;
+    p->counters.refused++;
+    if (peers_may_log(p)) {
+        char from[ADDRESS_TEXT_MAX];
+        log_event(LOG_WARN, "peer_refused", "from=%s id=%" PRIu64 " why=%s", address_format(link_peer(in->link), from),
+                  hello->from, peer_refusal_text(why));
+    }
+    uint8_t code[4];
+    store_u32(code, why);
+    (void)link_send(in->link, LINK_CONTROL, PEER_FRAME_REFUSED, code, sizeof code, NULL, 0);
+    link_close(in->link);
+}
+
+/* A peer has one connection of each kind to us; a newer one means that it has given up the older. */
+static void inbound_adopt(struct inbound *in, struct peer *peer, uint32_t stream) {
+    struct inbound **slot = stream == PEER_STREAM_BULK ? &peer->bulk : &peer->in;
+    if (*slot) {
+        (*slot)->peer = NULL;
+        link_close((*slot)->link);
+    }
+    *slot = in;
+    in->peer = peer;
+    in->stream = stream;
+    link_established(in->link);
+}
+
+static void inbound_hello(struct inbound *in, const uint8_t *payload, size_t len) {
+    struct peers *p = in->peers;
+    struct peer_hello hello;
+    if (peer_hello_decode(payload, len, &hello) != 0 || hello.nonce == 0 ||
+        (hello.stream != PEER_STREAM_MESSAGES && hello.stream != PEER_STREAM_BULK)) {
+        inbound_malformed(in, "hello");
+        return;
+    }
+    struct peer *peer = peers_find(p, hello.from);
+    enum peer_refusal why = 0;
+    if (hello.protocol != PEER_PROTOCOL)
+        why = PEER_REFUSED_PROTOCOL;
+    else if (memcmp(hello.cluster_id, p->config.cluster_id, sizeof hello.cluster_id) != 0)
+        why = PEER_REFUSED_CLUSTER;
+    else if (hello.from == p->config.node_id)
+        why = PEER_REFUSED_SELF;
+    else if (peer == NULL)
+        why = PEER_REFUSED_STRANGER;
+    else if (hello.to != p->config.node_id)
+        why = PEER_REFUSED_TARGET;
+    if (why != 0) {
+        inbound_refuse(in, &hello, why);
+        return;
+    }
+    uint8_t answer[PEER_HELLO_BYTES];
+    peer_hello_for(peer, hello.stream, answer);
+    (void)link_send(in->link, LINK_CONTROL, PEER_FRAME_WELCOME, answer, sizeof answer, NULL, 0);
+    inbound_adopt(in, peer, hello.stream);
+    peer_meet(peer, hello.nonce);
+    peer->redial_ms = 0;
+    peer_dial(peer); /* it lives: do not wait for the timer */
+}
+
+static void inbound_message(struct inbound *in, const uint8_t *payload, size_t len) {
+    struct peers *p = in->peers;
+    struct raft_message message;
+    if (peer_message_decode(payload, len, &message) != 0) {
+        inbound_malformed(in, "message");
+        return;
+    }
+    bool wrong = message.type == RAFT_IO_INSTALL_SNAPSHOT ||
+                 (message.type == RAFT_IO_REQUEST_VOTE && message.request_vote.candidate_id != in->peer->id);
+    if (wrong) {
+        peer_message_free(&message);
+        inbound_malformed(in, "message");
+        return;
+    }
+    p->counters.received++;
+    message.server_id = in->peer->id;
+    message.server_address = in->peer->text;
+    p->config.message(p->config.ctx, &message);
+}
+
+static void inbound_frame_cb(void *ctx, struct link *link, uint16_t type, const uint8_t *payload, size_t len) {
+    struct inbound *in = ctx;
+    struct peers *p = in->peers;
+    if (p->closing || (in->stream != 0 && in->peer == NULL)) return; /* replaced, or its member was removed */
+    if (in->peer) in->peer->contact_ms = peers_now(p);
+    if (in->peer == NULL) {
+        if (type == PEER_FRAME_HELLO)
+            inbound_hello(in, payload, len);
+        else
+            inbound_malformed(in, "no hello");
+    } else if (type == PEER_FRAME_MESSAGE && in->stream == PEER_STREAM_MESSAGES) {
+        inbound_message(in, payload, len);
+    } else if (type == PEER_FRAME_PING && len == 8) {
+        (void)link_send(link, LINK_CONTROL, PEER_FRAME_PONG, payload, len, NULL, 0);
+    } else if (in->stream == PEER_STREAM_BULK) {
+        inbound_bulk_frame(in, type, payload, len);
+    } else {
+        inbound_malformed(in, "frame");
+    }
+}
+
+static void inbound_close_cb(void *ctx, struct link *link, enum link_reason reason, const struct err *err) {
+    struct inbound *in = ctx;
+    struct peer *peer = in->peer;
+    (void)link;
+    (void)err;
+    if (reason == LINK_PROTOCOL) {
+        in->peers->counters.malformed++;
+        if (peers_may_log(in->peers)) log_event(LOG_WARN, "peer_malformed", "what=framing");
+    }
+    if (peer && peer->in == in) peer->in = NULL;
+    if (peer && peer->bulk == in) peer->bulk = NULL;
+    if (in->installing) {
+        in->peers->counters.snapshots_failed++;
+        peer_message_free(&in->install);
+    }
+    queue_remove(&in->queue);
+    bool messages = in->stream == PEER_STREAM_MESSAGES;
+    free(in);
+    if (peer == NULL || !messages || peer->in != NULL) return;
+    judge(peer);
+    if (peer->out == NULL && peer->id != 0) {
+        peer->redial_ms = 0;
+        peer_dial(peer);
+    }
+}
+
+void peers_accept(void *ctx, struct link *link) {
+    static const struct link_callbacks callbacks = {.on_frame = inbound_frame_cb, .on_close = inbound_close_cb};
+    struct peers *p = ctx;
+    CHECK_MAGIC(p, PEERS_MAGIC);
+    struct inbound *in = p->closing ? NULL : calloc(1, sizeof *in);
+    if (in == NULL) {
+        link_close(link);
+        return;
+    }
+    in->peers = p;
+    in->link = link;
+    queue_push(&p->inbounds, &in->queue);
+    link_set_context(link, &callbacks, in);
+}
+
+void peer_forget(struct peer *peer) {
+    uv_timer_stop(&peer->redial);
+    struct link *out = peer->out;
+    peer->id = 0;
+    peer->out = NULL;
+    peer->welcomed = false;
+    peer->nonce = 0;
+    if (out) link_close(out);
+    if (peer->transfer) transfer_cancel(peer->transfer);
+    struct inbound *both[] = {peer->in, peer->bulk};
+    peer->in = peer->bulk = NULL;
+    for (unsigned i = 0; i < 2; i++) {
+        if (both[i] == NULL) continue;
+        both[i]->peer = NULL;
+        link_close(both[i]->link);
+    }
+}

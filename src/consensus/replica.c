@@ -1,0 +1,460 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Opening, closing, the turn and the status. See replica_impl.h for how the files hang together.
+ *
+ * Opening builds from the disk upward; whatever fails, the same teardown takes down what is there, from the core
+ * downward: core -> (guard) -> peers and store -> disk -> net -> handles. */
+#include "consensus/replica_impl.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "consensus/disk_file.h"
+#include "consensus/identity.h"
+#include "consensus/peer_codec.h"
+#include "net/net.h"
+
+/* The turn. */
+
+static void idle_cb(uv_idle_t *idle) {
+    (void)idle; /* its being there keeps the poll from blocking */
+}
+
+void replica_wake(struct replica *r) {
+    if (!r->closing) uv_idle_start(&r->idle, idle_cb);
+}
+
+void replica_fail(struct replica *r, int exit_status, const char *fmt, ...) {
+    if (r->fatal.pending) return;
+    va_list ap;
+    va_start(ap, fmt);
+    (void)vsnprintf(r->fatal.why, sizeof r->fatal.why, fmt, ap);
+    va_end(ap);
+    r->fatal.pending = true;
+    r->fatal.exit_status = exit_status;
+    log_event(LOG_ERROR, "replica_failed", "exit_status=%d why=\"%s\"", exit_status, r->fatal.why);
+    replica_wake(r);
+}
+
+uint64_t replica_applied(const struct replica *r) {
+    return queue_empty(&r->items) ? r->core.last_applied : r->applied;
+}
+
+static enum replica_role role_of(const struct guard_view *view) {
+    if (view->role == GUARD_LEADER) return REPLICA_LEADER;
+    if (view->role == GUARD_CANDIDATE || view->role == GUARD_PRE_CANDIDATE) return REPLICA_CANDIDATE;
+    return REPLICA_FOLLOWER;
+}
+
+/* Tells the application who it is. It never sees two terms of its own leadership without an end in between. */
+static void tell_view(struct replica *r) {
+    struct guard_view now = r->view, before = r->told;
+    r->told = now;
+    if (before.role == GUARD_LEADER && (now.role != GUARD_LEADER || now.term != before.term)) {
+        replica_drop_waiting(r);
+        if (now.role == GUARD_LEADER) r->app.role_changed(r->app.ctx, REPLICA_FOLLOWER, now.term, 0);
+    }
+    if (now.leader_id != before.leader_id || now.term != before.term)
+        r->leader_since_ms = now.leader_id ? clock_mono_ms() : 0;
+    bool same = role_of(&now) == role_of(&before) && now.term == before.term && now.leader_id == before.leader_id;
+    if (same) return;
+    log_event(LOG_INFO, "role", "role=%s term=%" PRIu64 " leader=%" PRIu64,
+              role_of(&now) == REPLICA_LEADER      ? "leader"
+              : role_of(&now) == REPLICA_CANDIDATE ? "candidate"
+                                                   : "follower",
+              now.term, now.leader_id);
+    r->app.role_changed(r->app.ctx, role_of(&now), now.term, now.leader_id);
+}
+
+/* Peers are who the configuration in the log says they are. */
+static void follow_configuration(struct replica *r) {
+    const struct raft *core = &r->core;
+    if (core->configuration_index == r->configuration_seen &&
+        core->configuration_uncommitted_index == r->configuration_uncommitted_seen)
+        return;
+    if (core->configuration.n == 0) return;
+    r->configuration_seen = core->configuration_index;
+    r->configuration_uncommitted_seen = core->configuration_uncommitted_index;
+    uint64_t ids[PEERS_MAX + 1];
+    unsigned n = 0;
+    for (unsigned i = 0; i < core->configuration.n && n < PEERS_MAX + 1; i++)
+        ids[n++] = core->configuration.servers[i].id;
+    peers_members_keep(r->peers, ids, n);
+    for (unsigned i = 0; i < core->configuration.n; i++) {
+        const struct raft_server *server = &core->configuration.servers[i];
+        struct err err;
+        if (peers_member_set(r->peers, server->id, server->address, &err) != 0)
+            log_event(LOG_ERROR, "member_unusable", "text=\"%s\"", err.text);
+    }
+}
+
+static void apply_slice(struct replica *r) {
+    replica_apply(r, REPLICA_SLICE_US);
+}
+
+static void turn_cb(uv_check_t *check) {
+    struct replica *r = check->data;
+    CHECK_MAGIC(r, REPLICA_MAGIC);
+    if (r->closing) return;
+    static void (*const steps[])(struct replica * r) = {follow_configuration, tell_view,          apply_slice,
+                                                        replica_tell_dropped, replica_reads_turn, replica_flush};
+    for (size_t i = 0; i < sizeof steps / sizeof *steps && !r->closing && !r->fatal.pending; i++)
+        steps[i](r); /* any of them may have had the application close us */
+    if (r->closing) return;
+    if (r->fatal.pending && !r->fatal.told) {
+        r->fatal.told = true;
+        r->app.fatal(r->app.ctx, r->fatal.exit_status, r->fatal.why);
+        return;
+    }
+    if (queue_empty(&r->items) && queue_empty(&r->lost)) uv_idle_stop(&r->idle);
+}
+
+/* What the guard and the store call. */
+
+static uint64_t now_cb(void *ctx) {
+    (void)ctx;
+    return clock_mono_ms();
+}
+
+static uint64_t rng_cb(void *ctx) {
+    struct replica *r = ctx;
+    return rng_next(&r->rng);
+}
+
+static int first_entry_cb(void *ctx, uint64_t term, struct raft_buffer *ret) {
+    struct replica *r = ctx;
+    struct buf command;
+    buf_init(&command, ENTRY_COMMAND_MAX);
+    r->app.first_command(r->app.ctx, term, &command);
+    struct entry_builder builder;
+    entry_builder_init(&builder);
+    int rv = command.failed ? ERR_NOMEM : entry_builder_add(&builder, command.data, command.len);
+    if (rv == 0) {
+        ret->len = entry_builder_size(&builder);
+        ret->base = raft_malloc(ret->len);
+        if (ret->base == NULL) rv = ERR_NOMEM;
+    }
+    if (rv == 0) entry_builder_encode(&builder, ret->base);
+    entry_builder_done(&builder);
+    buf_done(&command);
+    return rv;
+}
+
+static void changed_cb(void *ctx, const struct guard_view *view) {
+    struct replica *r = ctx;
+    r->view = (struct guard_view){.role = view->role, .term = view->term, .leader_id = view->leader_id};
+    replica_wake(r);
+}
+
+static void restart_cb(void *ctx) {
+    struct replica *r = ctx;
+    r->store = NULL;
+    replica_fail(r, 1, "an uncommitted change of the membership was taken back");
+}
+
+static void guard_fatal_cb(void *ctx, enum guard_fatal kind, const char *why) {
+    struct replica *r = ctx;
+    switch (kind) {
+    case GUARD_FATAL_BREACH:
+        /* Going on for one more instruction may damage more; the core file tells what happened. */
+        log_event(LOG_ERROR, "guard_breach", "why=\"%s\"", why);
+        abort();
+    case GUARD_FATAL_RESTART:
+        uv_timer_stop(&r->ticker);
+        store_close(r->store, restart_cb, r);
+        break;
+    default:
+        replica_fail(r, 1, "%s", why);
+    }
+}
+
+static void store_fatal_cb(void *data, const struct err *err) {
+    replica_fail(data, err->code == ERR_CORRUPT || err->code == ERR_INCOMPATIBLE ? 4 : 1, "%s", err->text);
+}
+
+static void message_cb(void *ctx, struct raft_message *message) {
+    struct replica *r = ctx;
+    if (r->recv == NULL || r->closing || r->fatal.pending)
+        peer_message_free(message);
+    else
+        r->recv(&r->inner, message);
+}
+
+static void dead_cb(void *ctx, uint64_t id) {
+    struct replica *r = ctx;
+    if (!r->closing && !r->fatal.pending) guard_peer_dead(r->guard, id);
+}
+
+/* Closing. */
+
+static void freed(struct replica *r) {
+    void (*closed)(void *ctx) = r->closed;
+    void *ctx = r->closed_ctx;
+    r->magic = 0;
+    free(r);
+    if (closed) closed(ctx);
+}
+
+static void one_closed(struct replica *r) {
+    CHECK(r->pending > 0);
+    if (--r->pending == 0) freed(r);
+}
+
+static void handle_closed_cb(uv_handle_t *handle) {
+    one_closed(handle->data);
+}
+
+static void net_closed_cb(void *ctx) {
+    one_closed(ctx);
+}
+
+/* Everything that could call back is gone. */
+static void teardown_last(struct replica *r) {
+    replica_drop_waiting(r);
+    replica_items_free(r);
+    CHECK(queue_empty(&r->in_flight));
+    replica_tell_dropped(r);
+    replica_reads_fail(r, ERR_CLOSED);
+    if (r->guard) guard_free(r->guard);
+    if (r->disk) disk_close(r->disk);
+    r->pending = 3 + (r->net_ours && r->net != NULL);
+    if (r->net_ours && r->net) net_close(r->net, net_closed_cb, r);
+    uv_close((uv_handle_t *)&r->check, handle_closed_cb);
+    uv_close((uv_handle_t *)&r->idle, handle_closed_cb);
+    uv_close((uv_handle_t *)&r->ticker, handle_closed_cb);
+}
+
+static void core_closed_cb(struct raft *core) {
+    teardown_last(core->data);
+}
+
+static void io_closed_cb(struct raft_io *io) {
+    teardown_last(io->impl);
+}
+
+static void store_alone_closed_cb(void *ctx) {
+    struct replica *r = ctx;
+    r->store = NULL;
+    teardown_last(r);
+}
+
+static void teardown(struct replica *r) {
+    r->closing = true;
+    uv_idle_stop(&r->idle);
+    if (r->core_ready)
+        raft_close(&r->core, core_closed_cb);
+    else if (r->peers)
+        replica_io_close(&r->inner, io_closed_cb);
+    else if (r->store)
+        store_close(r->store, store_alone_closed_cb, r);
+    else
+        teardown_last(r);
+}
+
+void replica_close(struct replica *r, void (*closed)(void *ctx), void *ctx) {
+    CHECK_MAGIC(r, REPLICA_MAGIC);
+    CHECK(!r->closing);
+    r->closed = closed;
+    r->closed_ctx = ctx;
+    teardown(r);
+}
+
+/* Opening. */
+
+static int check_config(const struct replica_config *config, struct err *err) {
+    if (config->node_id == 0 || config->heartbeat_ms == 0 || config->election_ms < 2 * config->heartbeat_ms)
+        return err_set(err, ERR_INVALID, "node id 0, or an election timeout below two heartbeats");
+    if (config->member_count > REPLICA_MEMBERS_MAX)
+        return err_set(err, ERR_INVALID, "%u members, at most %u", config->member_count, REPLICA_MEMBERS_MAX);
+    bool found = config->member_count == 0;
+    for (unsigned i = 0; i < config->member_count; i++)
+        found = found || config->members[i].id == config->node_id;
+    return found ? 0 : err_set(err, ERR_INVALID, "node %" PRIu64 " is not among the members", config->node_id);
+}
+
+static int open_store(struct replica *r, const struct replica_config *config, struct err *err) {
+    int rv = disk_file_open(config->data_dir, r->loop, &r->disk, err);
+    if (rv != 0) return rv;
+    struct identity identity = {.node_id = config->node_id, .created_ms = clock_wall_ms()}, found;
+    memcpy(identity.cluster_id, config->cluster_id, sizeof identity.cluster_id);
+    rv = identity_read(r->disk, &found, err);
+    if (rv == ERR_NOT_FOUND) rv = identity_format(r->disk, &identity, err);
+    if (rv == 0) rv = identity_check(r->disk, &identity, err);
+    if (rv != 0) return rv;
+    struct store_config store = {.disk = r->disk,
+                                 .node_id = config->node_id,
+                                 .segment_bytes = config->segment_bytes,
+                                 .fatal = store_fatal_cb,
+                                 .data = r};
+    memcpy(store.cluster_id, config->cluster_id, sizeof store.cluster_id);
+    return store_open(&store, &r->store, err);
+}
+
+static int open_peers(struct replica *r, const struct replica_config *config, struct err *err) {
+    r->net = config->net ? config->net : net_open(r->loop);
+    r->net_ours = config->net == NULL;
+    if (r->net == NULL) return err_set(err, ERR_NOMEM, "out of memory");
+    struct peers_config peers = {.net = r->net,
+                                 .node_id = config->node_id,
+                                 .listen = config->listen,
+                                 .election_ms = config->election_ms,
+                                 .ctx = r,
+                                 .message = message_cb,
+                                 .dead = dead_cb};
+    memcpy(peers.cluster_id, config->cluster_id, sizeof peers.cluster_id);
+    return peers_open(&peers, &r->peers, err);
+}
+
+/* What the core or the store said, as ours. */
+static int open_error(struct replica *r, int raft_rv, const char *doing, struct err *err) {
+    const struct err *why = store_error(r->store);
+    if (why && why->code != 0) {
+        err_set(err, why->code, "%s", why->text);
+        return err_wrap(err, "%s", doing);
+    }
+    return err_set(err, raft_rv == RAFT_CORRUPT ? ERR_CORRUPT : ERR_IO, "%s: %s", doing, raft_strerror(raft_rv));
+}
+
+static int bootstrap(struct replica *r, const struct replica_config *config, struct err *err) {
+    struct raft_configuration configuration;
+    raft_configuration_init(&configuration);
+    int rv = 0;
+    for (unsigned i = 0; i < config->member_count && rv == 0; i++)
+        rv = raft_configuration_add(&configuration, config->members[i].id, config->members[i].address, RAFT_VOTER);
+    if (rv != 0) rv = err_set(err, ERR_INVALID, "member %u: %s", config->member_count, raft_strerror(rv));
+    if (rv == 0 && config->member_count > 0) {
+        rv = raft_bootstrap(&r->core, &configuration);
+        if (rv == RAFT_CANTBOOTSTRAP)
+            rv = 0;
+        else if (rv != 0)
+            rv = open_error(r, rv, "making the log", err);
+    }
+    raft_configuration_close(&configuration);
+    return rv;
+}
+
+static int open_core(struct replica *r, const struct replica_config *config, struct err *err) {
+    struct guard_config guard = {.ctx = r,
+                                 .election_ms = config->election_ms,
+                                 .heartbeat_ms = config->heartbeat_ms,
+                                 .install_snapshot_ms = REPLICA_INSTALL_MS,
+                                 .now_ms = now_cb,
+                                 .rng = rng_cb,
+                                 .first_entry = first_entry_cb,
+                                 .changed = changed_cb,
+                                 .fatal = guard_fatal_cb};
+    r->guard = guard_new(&r->outer, &r->inner, &guard);
+    if (r->guard == NULL) return err_set(err, ERR_NOMEM, "out of memory");
+    const char *address = config->listen;
+    for (unsigned i = 0; i < config->member_count; i++)
+        if (config->members[i].id == config->node_id) address = config->members[i].address;
+    replica_fsm_init(r);
+    int rv = raft_init(&r->core, &r->outer, &r->fsm, config->node_id, address);
+    if (rv != 0) return err_set(err, ERR_NOMEM, "starting the core: %s", raft_strerror(rv));
+    r->core_ready = true;
+    r->core.data = r;
+    raft_set_snapshot_threshold(&r->core, 0xffffffffu);
+    rv = bootstrap(r, config, err);
+    if (rv != 0) return rv;
+    rv = guard_start(r->guard);
+    if (rv != 0) return open_error(r, rv, "loading the log", err);
+    return replica_restore_first(r, err);
+}
+
+static void init(struct replica *r, uv_loop_t *loop, const struct replica_config *config,
+                 const struct replica_app *app) {
+    r->magic = REPLICA_MAGIC;
+    r->loop = loop;
+    r->app = *app;
+    r->config = *config;
+    r->config.data_dir = r->config.listen = NULL;
+    rng_seed_system(&r->rng);
+    queue_init(&r->waiting);
+    queue_init(&r->in_flight);
+    queue_init(&r->lost);
+    queue_init(&r->items);
+    queue_init(&r->reads);
+    queue_init(&r->probes);
+    CHECK(uv_check_init(loop, &r->check) == 0);
+    CHECK(uv_idle_init(loop, &r->idle) == 0);
+    CHECK(uv_timer_init(loop, &r->ticker) == 0);
+    r->check.data = r->idle.data = r->ticker.data = r;
+    replica_io_init(r);
+}
+
+int replica_open(uv_loop_t *loop, const struct replica_config *config, const struct replica_app *app,
+                 struct replica **ret, struct err *err) {
+    int rv = check_config(config, err);
+    if (rv != 0) return rv;
+    struct replica *r = calloc(1, sizeof *r);
+    if (r == NULL) return err_set(err, ERR_NOMEM, "out of memory");
+    init(r, loop, config, app);
+    rv = open_store(r, config, err);
+    if (rv == 0) rv = open_peers(r, config, err);
+    if (rv == 0) rv = open_core(r, config, err);
+    if (rv != 0) {
+        teardown(r);
+        return rv;
+    }
+    follow_configuration(r);
+    for (unsigned i = 0; r->core.configuration.n == 0 && i < config->member_count; i++)
+        (void)peers_member_set(r->peers, config->members[i].id, config->members[i].address, NULL);
+    CHECK(uv_check_start(&r->check, turn_cb) == 0);
+    replica_wake(r);
+    log_event(LOG_INFO, "replica_open", "node=%" PRIu64 " listen=%s term=%llu last=%llu snapshot=%llu", config->node_id,
+              config->listen, r->core.current_term, raft_last_index(&r->core), r->core.log.snapshot.last_index);
+    *ret = r;
+    return 0;
+}
+
+/* Status. */
+
+static void status_peer(const struct replica *r, const struct raft_server *server, const struct guard_status *guard,
+                        struct replica_peer_status *ret) {
+    *ret = (struct replica_peer_status){.id = server->id, .voter = server->role == RAFT_VOTER, .contact_ms = -1};
+    (void)snprintf(ret->address, sizeof ret->address, "%s", server->address);
+    struct peers_status peer;
+    if (server->id == r->config.node_id) {
+        ret->connected = true;
+        ret->contact_ms = 0;
+        ret->match_index = guard->stored_index;
+    } else if (peers_status(r->peers, server->id, &peer)) {
+        ret->connected = peer.connected;
+        ret->contact_ms = peer.contact_ms;
+    }
+    for (unsigned i = 0; i < guard->peer_count; i++)
+        if (guard->peers[i].id == server->id) ret->match_index = guard->peers[i].match_index;
+}
+
+void replica_status(struct replica *r, struct replica_status *ret) {
+    CHECK_MAGIC(r, REPLICA_MAGIC);
+    memset(ret, 0, sizeof *ret);
+    struct guard_status guard;
+    guard_status(r->guard, &guard);
+    ret->role = role_of(&guard.view);
+    ret->node_id = r->config.node_id;
+    ret->term = guard.view.term;
+    ret->leader_id = guard.view.leader_id;
+    ret->first_index = guard.first_index;
+    ret->last_index = guard.last_index;
+    ret->commit_index = guard.commit_index;
+    ret->applied_index = replica_applied(r);
+    ret->snapshot_index = guard.snapshot_index;
+    ret->leader_since_ms = r->leader_since_ms ? (int64_t)(clock_mono_ms() - r->leader_since_ms) : -1;
+    if (r->store) {
+        struct store_stats store;
+        store_stats(r->store, &store);
+        ret->log_bytes = store.log_bytes;
+        ret->writes = store.syncs;
+        ret->fsync_p99_us = store.sync_p99_us;
+        ret->disk_free_bytes = r->space.free_bytes;
+    }
+    ret->pending_commands = r->waiting_commands;
+    ret->pending_bytes = r->waiting_bytes;
+    for (unsigned i = 0; i < r->core.configuration.n && ret->peer_count < REPLICA_MEMBERS_MAX; i++)
+        status_peer(r, &r->core.configuration.servers[i], &guard, &ret->peers[ret->peer_count++]);
+}

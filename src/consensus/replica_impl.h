@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * What the files of replica.h share:
+ *
+ *   replica.c          open, close, the turn, status
+ *   replica_io.c       the inner raft_io: store + peers + the tick
+ *   replica_fsm.c      the applier: committed entries wait here and are handed out in slices; snapshots
+ *   replica_propose.c  batching of commands, and their tickets
+ *   replica_read.c     linearizable reads, and reading the log
+ *
+ * The turn. What the core, the store and the network call back with is only noted; once a loop turn, behind the poll
+ * (uv_check), the turn hands it on in a fixed order: role changes, committed commands (at most 2 ms of them), dropped
+ * tickets, reads, and last the proposals that came in meanwhile. So the application is never called from inside the
+ * core, and all commands of a loop turn share an entry. While something is left to do an idle handle keeps the poll
+ * from blocking. */
+#ifndef CONCLAVE_CONSENSUS_REPLICA_IMPL_H
+#define CONCLAVE_CONSENSUS_REPLICA_IMPL_H
+
+#include <raft.h>
+#include <uv.h>
+
+#include "base/queue.h"
+#include "base/rng.h"
+#include "consensus/disk.h"
+#include "consensus/entry.h"
+#include "consensus/guard.h"
+#include "consensus/peers.h"
+#include "consensus/replica.h"
+#include "consensus/store.h"
+
+#define REPLICA_MAGIC 0x5245504cu
+
+#define REPLICA_SLOTS           2u          /* own entries submitted and not yet committed */
+#define REPLICA_QUEUE_BYTES     (64u << 20) /* commands waiting for a slot */
+#define REPLICA_QUEUE_COMMANDS  200000u
+#define REPLICA_SLICE_US        2000u /* of applying, a turn */
+#define REPLICA_SNAPSHOT_BYTES  (64u << 20)
+#define REPLICA_ENTRIES_MAX     100000u /* entries between snapshots, whatever their size */
+#define REPLICA_TRAILING_MIN    64u
+#define REPLICA_DRAIN_BYTES_MAX (4u << 20) /* backlog that a snapshot may apply at once, outside the slices */
+#define REPLICA_READ_MS         1000u
+#define REPLICA_READS_OUT_MAX   64u /* probes under way; further reads wait and share the next */
+#define REPLICA_INSTALL_MS      5000u
+
+/* Commands on their way into one entry; afterwards, their tickets on the way back. */
+struct batch {
+    struct queue queue; /* in waiting, in_flight or lost; or alone, held by an item of the applier */
+    struct replica *replica;
+    struct raft_apply apply;
+    struct entry_builder builder;
+    void **tickets; /* one a command */
+    uint32_t count, capacity;
+    uint64_t bytes; /* of the commands */
+};
+
+/* A committed entry, or a snapshot, that the application has not been given yet. */
+struct item {
+    struct queue queue;
+    uint64_t index, term;
+    struct batch *batch; /* whose tickets these are, or NULL */
+    bool restore;        /* `restored` is a snapshot; else `data` is an entry */
+    bool begun;          /* `iter` is valid */
+    struct entry_iter iter;
+    uint32_t next; /* ordinal of the next command */
+    struct raft_buffer restored;
+    size_t len;
+    uint8_t data[];
+};
+
+struct fatal {
+    bool pending, told;
+    int exit_status;
+    char why[256];
+};
+
+struct replica {
+    uint32_t magic;
+    uv_loop_t *loop;
+    struct replica_app app;
+    struct replica_config config; /* pointers in it are NULL but net */
+    struct rng rng;
+
+    /* the layers, from the disk upward */
+    struct disk *disk;
+    struct store *store;
+    struct net *net;
+    bool net_ours;
+    struct peers *peers;
+    struct raft_io inner, outer;
+    raft_io_tick_cb tick;
+    raft_io_recv_cb recv;
+    struct guard *guard;
+    struct raft_fsm fsm;
+    struct raft core;
+    bool core_ready; /* raft_init has succeeded */
+
+    /* the turn */
+    uv_check_t check;
+    uv_idle_t idle;
+    uv_timer_t ticker;
+    uint64_t ticked_ms; /* last tick, for the watchdog */
+    uint64_t gap_logged_ms;
+    struct fatal fatal;
+    struct guard_view view, told; /* what is, and what the application knows */
+    uint64_t leader_since_ms;     /* 0 while none is known */
+    uint64_t configuration_seen;  /* index of the configuration that peers knows */
+    uint64_t configuration_uncommitted_seen;
+
+    /* replica_propose.c */
+    struct queue waiting, in_flight, lost; /* of struct batch */
+    unsigned in_flight_count;
+    uint64_t waiting_commands, waiting_bytes;
+
+    /* replica_fsm.c */
+    struct queue items; /* of struct item, in log order */
+    uint64_t items_bytes;
+    uint64_t applied;                /* index of the last item that was handed out */
+    uint64_t log_bytes, log_entries; /* since the last snapshot */
+    uint64_t snapshot_index;
+
+    /* replica_read.c */
+    struct queue reads;  /* new ones */
+    struct queue probes; /* of struct probe: asked, or waiting to be applied */
+    unsigned probes_out;
+
+    /* space on the disk, looked at once a second */
+    uint64_t space_ms;
+    struct store_space space;
+
+    /* the end */
+    bool closing;
+    unsigned pending; /* handles and parts still to be closed */
+    void (*closed)(void *ctx);
+    void *closed_ctx;
+    raft_io_close_cb io_closed;
+    unsigned io_pending;
+};
+
+/* replica.c */
+/* Something is left for the turn. */
+void replica_wake(struct replica *r);
+/* Notes that the process must end; the application is told in the turn. The first reason stays. */
+void replica_fail(struct replica *r, int exit_status, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+/* Everything up to here is applied. */
+uint64_t replica_applied(const struct replica *r);
+
+/* replica_io.c */
+void replica_io_init(struct replica *r);
+/* Closes store and peers, as far as there are any; then closed(inner), never inside. */
+void replica_io_close(struct raft_io *io, raft_io_close_cb closed);
+
+/* replica_fsm.c */
+void replica_fsm_init(struct replica *r);
+/* Hands out items for at most `slice_us` (0: until none is left). */
+void replica_apply(struct replica *r, uint64_t slice_us);
+/* Hands out the snapshot that raft_start has left, if it did. Returns 0 or what restore said. */
+int replica_restore_first(struct replica *r, struct err *err);
+/* Frees all items; their tickets go to `lost`. */
+void replica_items_free(struct replica *r);
+
+/* replica_propose.c */
+void replica_flush(struct replica *r); /* waiting commands into free slots */
+void replica_drop_waiting(struct replica *r);
+void replica_tell_dropped(struct replica *r);
+void batch_free(struct batch *batch);
+
+/* replica_read.c */
+void replica_reads_turn(struct replica *r);
+void replica_reads_fail(struct replica *r, int status);
+/* The entry of the core's log in memory, or NULL. */
+const struct raft_entry *replica_entry(const struct raft *core, uint64_t index);
+
+#endif

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Bytes from another master, before they reach the core: whatever can be read must give the same bytes when written. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "consensus/peer_codec.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+    struct peer_hello hello;
+    if (peer_hello_decode(data, size, &hello) == 0) {
+        uint8_t again[PEER_HELLO_BYTES];
+        peer_hello_encode(&hello, again);
+        CHECK(memcmp(again, data, size) == 0);
+    }
+    struct raft_message message;
+    if (peer_message_decode(data, size, &message) != 0) return 0;
+    struct buf again;
+    buf_init(&again, PEER_MESSAGE_MAX);
+    CHECK(peer_message_encode(&message, &again) == 0);
+    CHECK(again.len == size && memcmp(again.data, data, size) == 0);
+    buf_done(&again);
+    peer_message_free(&message);
+    return 0;
+}

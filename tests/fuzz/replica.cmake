@@ -1,0 +1,1 @@
+conclave_fuzzer(fuzz_peer_codec SOURCES fuzz_peer_codec.c LIBS conclave_consensus)

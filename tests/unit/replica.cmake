@@ -1,0 +1,1 @@
+conclave_test(test_peer_codec SOURCES test_peer_codec.c LIBS conclave_consensus)
