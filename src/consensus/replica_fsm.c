@@ -25,7 +25,7 @@ static struct item *item_new(struct replica *r, uint64_t index, const struct raf
         return NULL;
     }
     *item = (struct item){.index = index, .len = data->len};
-    memcpy(item->data, data->base, data->len);
+    if (data->len > 0) memcpy(item->data, data->base, data->len);
     return item;
 }
 

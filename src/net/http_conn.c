@@ -340,6 +340,8 @@ static size_t head_in(struct http_conn *c, const uint8_t *data, size_t len) {
     }
     if (c->scan.state == SCAN_BAD)
         http_conn_refuse(c, 400, c->scan.reason);
+    else if (c->scan.state == SCAN_DONE && !x)
+        http_conn_refuse(c, 400, "empty request head");
     else if (c->scan.state == SCAN_DONE)
         head_complete(c);
     return taken;
