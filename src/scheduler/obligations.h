@@ -5,7 +5,8 @@
  * Towards an agent, per task on it:            when
  *   LAUNCH   send the launch                   not confirmed, no kill wanted, agent active, framework not removed
  *   KILL     send the kill                     kill wanted (by framework, by its removal, or told LOST while away), not
- * ended A task that is neither confirmed nor at the agent, and whose kill is wanted, is never sent: the leader commits
+ *                                              ended, agent active
+ * A task that is neither confirmed nor at the agent, and whose kill is wanted, is never sent: the leader commits
  * TaskVanished and apply ends it as KILLED.
  * Towards a framework, per task:
  *   UPDATE   show the unacknowledged update    task.unacked
@@ -28,10 +29,13 @@ struct hash128 obligation_digest(const struct state *state, const struct agent *
 /* One task's share of that digest; also used by the agent. */
 struct hash128 task_digest(const char *framework_id, const char *task_id, struct launch_id launch, uint32_t state);
 
-/* Merge of an agent's complete list with the log (architecture section 7). For each pair calls one of the verdicts. */
+/* Merge of an agent's complete list with the log (architecture section 7). Calls `cb` for each row and task about which
+ * something is to be done: rows first, in the order of the list (`task` is NULL unless the verdict is SEND_KILL), then
+ * tasks that no row names, by number (`row` is NULL). A task whose last update only lacks its acknowledgement needs
+ * nothing. `cb` must not apply commands. */
 enum merge_verdict {
     MERGE_SEND_LAUNCH, /* log yes, agent no, never confirmed */
-    MERGE_VANISHED,    /* log yes, agent no, confirmed or kill wanted: propose TaskVanished */
+    MERGE_VANISHED,    /* log yes, agent no, confirmed or kill wanted, not ended: propose TaskVanished */
     MERGE_SEND_KILL,   /* both, and a kill is wanted */
     MERGE_FORGET,      /* agent yes, log no or completed, terminal there: tell the agent to forget it */
     MERGE_KILL_UNKNOWN /* agent yes, log no or completed, alive there: kill it */

@@ -59,7 +59,28 @@ enum {
     CAP_RESERVATION_REFINEMENT = 1 << 7
 };
 
+/* mesos.v1 TaskStatus.Reason, those that apply gives by itself; the numbers of the wire. */
+enum mesos_reason {
+    MESOS_REASON_NONE = -1,
+    MESOS_REASON_FRAMEWORK_REMOVED = 3,
+    MESOS_REASON_INVALID_OFFERS = 6,
+    MESOS_REASON_RECONCILIATION = 9,
+    MESOS_REASON_AGENT_DISCONNECTED = 10,
+    MESOS_REASON_AGENT_REMOVED = 11,
+    MESOS_REASON_TASK_INVALID = 14,
+    MESOS_REASON_TASK_KILLED_DURING_LAUNCH = 30,
+    MESOS_REASON_AGENT_REMOVED_BY_OPERATOR = 31,
+    MESOS_REASON_AGENT_REREGISTERED = 32
+};
+
+/* Limits that apply keeps by itself: what would pass one is refused and changes nothing. */
+#define STATE_AGENTS_MAX     100000     /* ever registered */
+#define STATE_FRAMEWORKS_MAX 100000     /* not removed */
+#define STATE_TASKS_MAX      2000000    /* not completed */
+#define STATE_HISTORY_MAX    10000000   /* of config.history_tasks and config.history_frameworks */
 #define STATE_ROLES_MAX      32         /* of a framework */
+#define STATE_INFO_MAX       1048576    /* bytes of FrameworkInfo, AgentInfo */
+#define STATE_TEXT_MAX       4096       /* bytes of a name, user, principal, address, version */
 #define STATE_ID_MAX         255        /* bytes of a task, framework or agent id */
 #define STATE_TASK_BYTES_MAX 65536      /* TaskInfo + view */
 #define STATE_GRACE_DEFAULT  UINT64_MAX /* kill_grace_ms: the task's own */
@@ -86,12 +107,16 @@ struct agent {
     char *boot_id;    /* may be "" */
     uint8_t uuid[16]; /* of its work folder */
     struct resources total;
-    struct resources used; /* sum over its tasks that hold resources */
+    struct resources used; /* sum over its tasks that hold resources; always contained in total */
     struct bytes info;     /* mesos.v1.AgentInfo */
     uint64_t registered_wall_ms;
     uint64_t since;     /* index of the last registration, return or unreachable mark */
-    struct queue tasks; /* struct task.on_agent, by number */
+    struct queue tasks; /* struct task.on_agent: not completed, by number */
     uint32_t task_count;
+    uint32_t port_ranges; /* sum over its tasks that hold resources; bounds what `used` can be split into */
+    /* private */
+    struct hash128 hash;
+    bool touched;
 };
 
 enum framework_status { FRAMEWORK_CONNECTED = 1, FRAMEWORK_DISCONNECTED = 2, FRAMEWORK_REMOVED = 3 };
@@ -112,9 +137,15 @@ struct framework {
     uint64_t since;            /* index of the last change of status */
     uint64_t since_cluster_ms; /* cluster time of that */
     uint64_t registered_wall_ms, changed_wall_ms;
-    struct resources used; /* sum over its tasks that hold resources */
-    struct queue tasks;    /* struct task.in_framework: live and unacknowledged, by number */
-    uint32_t task_count;
+    struct resources used;  /* sum over its tasks that hold resources; no ports: they are an agent's own */
+    struct queue tasks;     /* struct task.in_framework: not completed, by number */
+    uint32_t task_count;    /* of `tasks` */
+    struct queue completed; /* struct task.in_framework: in the history, oldest first */
+    uint64_t removed_seq;   /* place in the order of removals; 0: not removed */
+    /* private */
+    struct queue in_removed;
+    struct hash128 hash;
+    bool touched;
 };
 
 struct task {
@@ -132,13 +163,19 @@ struct task {
     bool unacked;           /* uuid and status await the framework's ACKNOWLEDGE */
     bool has_uuid;          /* uuid is valid: of the unacked or of the last acknowledged update */
     uint8_t uuid[16];
-    struct bytes status; /* mesos.v1.TaskStatus of `state`; empty while STAGING */
+    struct bytes status; /* mesos.v1.TaskStatus of `state`; empty while STAGING and when apply made the state */
+    int mesos_reason;    /* why apply made the state: enum mesos_reason; MESOS_REASON_NONE if the agent reported it */
+    char *message;       /* text to that; NULL: none */
     struct bytes info;   /* mesos.v1.TaskInfo, until confirmed */
     struct bytes view;   /* mesos.v1.Task with what readers want besides; may be empty */
     struct resources resources;
     uint64_t created_wall_ms, changed_wall_ms;
     uint64_t started_wall_ms; /* first RUNNING; 0 not yet */
+    uint64_t completed_seq;   /* place in the order of completions; 0: not completed */
     struct queue on_agent, in_framework, in_history;
+    /* private */
+    struct hash128 hash;
+    bool touched;
 };
 
 struct leader_record { /* the last leader_started */
@@ -172,8 +209,8 @@ struct effect {
     uint32_t framework, agent; /* 0: none */
     uint64_t task;             /* 0: none */
     uint8_t uuid[16];          /* EFFECT_ACK */
-    /* EFFECT_ACK may name a task that is known no more (task == 0): then these say whose update it is; owned, may be
-     * NULL */
+    /* EFFECT_ACK may name a task that is not known (task == 0): then these say whose update it is; owned, else NULL.
+     * `launch` is set in every EFFECT_ACK, EFFECT_LAUNCH and EFFECT_KILL. */
     char *framework_id, *task_id;
     struct launch_id launch;
 };
@@ -212,7 +249,8 @@ void state_free(struct state *state);
  * here, from the command's typed fields and the state. Refusals are decided before the first change. Returns 0 and
  * fills *outcome and *effects; or, with nothing changed, ERR_INCOMPATIBLE (unknown command or field, or above the
  * level: the caller stops with exit 4) or ERR_CORRUPT (not a command at all). `outcome` is large: keep one and reuse
- * it. */
+ * it. A command at or before the last applied position is ERR_CORRUPT too. The bounded history is trimmed when the
+ * next command begins, so every number in *effects and *outcome can still be looked up until then. */
 int state_apply(struct state *state, uint64_t term, uint64_t index, uint32_t n, const uint8_t *command, size_t len,
                 struct outcome *outcome, struct effects *effects, struct err *err);
 
@@ -220,7 +258,8 @@ int state_apply(struct state *state, uint64_t term, uint64_t index, uint32_t n, 
 int state_snapshot(const struct state *state, struct buf *ret);
 int state_restore(struct state *state, const uint8_t *data, size_t len, struct err *err);
 
-/* Order-free sum of the hashes of all records; equal states have equal hashes. O(1). */
+/* Order-free sum of the hashes of all records; equal states have equal hashes. O(1). The hash of a record is hash128
+ * over its kind byte and its snapshot message in which each Mesos message is replaced by its own hash128. */
 struct hash128 state_hash(const struct state *state);
 /* Re-derives every invariant and the hash from the records. 0, or ERR_CORRUPT with what is broken. For tests and the
  * simulator. */
@@ -259,5 +298,21 @@ struct state_counts {
     uint64_t tasks_now[14];   /* live tasks by state */
 };
 void state_counts(const struct state *state, struct state_counts *ret);
+
+/* Records of a queue: the tasks of an agent or framework in the queue's order. NULL at the end.
+ *   for (t = agent_task_first(a); t; t = agent_task_after(a, t)) */
+const struct task *agent_task_first(const struct agent *agent);
+const struct task *agent_task_after(const struct agent *agent, const struct task *task);
+const struct task *framework_task_first(const struct framework *framework);
+const struct task *framework_task_after(const struct framework *framework, const struct task *task);
+const struct task *framework_completed_first(const struct framework *framework);
+const struct task *framework_completed_after(const struct framework *framework, const struct task *task);
+/* True if the framework has this capability (CAP_*). */
+bool framework_can(const struct framework *framework, uint32_t capability);
+/* Index of a role, or -1. */
+int framework_role(const struct framework *framework, const char *role);
+/* total - used, into `ret` (initialised; its old content is freed). Never fails for want of ranges: see
+ * agent.port_ranges. ERR_NOMEM. */
+int agent_free_resources(const struct agent *agent, struct resources *ret);
 
 #endif

@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * state_apply: decode, check the level, keep the clock, dispatch, settle the hash. The commands about the cluster
+ * itself stand here too. */
+#include "scheduler/apply.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/check.h"
+
+/* ---- outcomes and effects ---- */
+
+enum outcome_code apply_refuse(struct apply *a, const char *fmt, ...) {
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(a->outcome->reason, sizeof a->outcome->reason, fmt, ap);
+    va_end(ap);
+    return OUTCOME_REFUSED;
+}
+
+static void effects_clear(struct effects *effects) {
+    for (size_t i = 0; i < effects->count; i++) {
+        free(effects->items[i].framework_id);
+        free(effects->items[i].task_id);
+    }
+    effects->count = 0;
+}
+
+struct effect *effect_add(struct apply *a, enum effect_type type) {
+    struct effects *effects = a->effects;
+    if (effects->count == effects->cap) {
+        effects->cap = effects->cap ? effects->cap * 2 : 16;
+        effects->items = realloc(effects->items, effects->cap * sizeof *effects->items);
+        CHECK(effects->items);
+    }
+    struct effect *effect = &effects->items[effects->count++];
+    *effect = (struct effect){.type = type};
+    return effect;
+}
+
+void effect_task(struct apply *a, enum effect_type type, const struct task *task) {
+    struct effect *effect = effect_add(a, type);
+    effect->framework = task->framework;
+    effect->agent = task->agent;
+    effect->task = task->number;
+    effect->launch = task->launch;
+}
+
+void effect_ack(struct apply *a, const struct task *task, const uint8_t uuid[16]) {
+    effect_task(a, EFFECT_ACK, task);
+    memcpy(a->effects->items[a->effects->count - 1].uuid, uuid, 16);
+}
+
+void effect_framework(struct apply *a, enum effect_type type, const struct framework *framework) {
+    effect_add(a, type)->framework = framework->number;
+}
+
+void effect_agent(struct apply *a, enum effect_type type, const struct agent *agent) {
+    effect_add(a, type)->agent = agent->number;
+}
+
+/* ---- shared decisions ---- */
+
+struct framework *apply_framework(struct apply *a, uint32_t number, enum outcome_code *ret_code) {
+    struct framework *framework = framework_get(a->state, number);
+    if (framework && framework->status != FRAMEWORK_REMOVED) return framework;
+    apply_refuse(a, framework ? "Framework has been removed" : "Framework is not known");
+    *ret_code = framework ? OUTCOME_REFUSED : OUTCOME_NOT_FOUND;
+    return NULL;
+}
+
+uint32_t lost_state(const struct framework *framework, uint32_t aware) {
+    return framework_can(framework, CAP_PARTITION_AWARE) ? aware : TASK_LOST;
+}
+
+bool task_told_lost(const struct task *task) {
+    return !task->completed && task->state == TASK_LOST && !task->unacked;
+}
+
+void apply_release(struct apply *a, struct task *task) {
+    if (!task_release(a->state, task)) return;
+    effect_task(a, EFFECT_RESOURCES_FREED, task);
+}
+
+void apply_finish(struct apply *a, struct task *task, uint32_t state, int mesos_reason, const char *reason) {
+    CHECK(task_state_terminal(state));
+    const struct framework *framework = framework_get(a->state, task->framework);
+    bool told = task->state != state && framework->status != FRAMEWORK_REMOVED;
+    task_set_made(a->state, task, state, mesos_reason, reason, a->wall_ms);
+    apply_release(a, task);
+    task_complete(a->state, task);
+    if (told) effect_task(a, EFFECT_UPDATE, task);
+}
+
+/* ---- the cluster itself ---- */
+
+static uint32_t level_wanted(const Conclave__Log__Config *config) {
+    return config && config->has_level ? config->level : 0;
+}
+
+/* Everything that stops a replica, decided before the first change. */
+static int gate(const struct state *state, const Conclave__Log__Command *command, enum command_type type,
+                struct err *err) {
+    uint32_t level = command_level(type);
+    if (level > state->config.level)
+        return err_set(err, ERR_INCOMPATIBLE, "%s needs feature level %u, the cluster has %u", command_name(type),
+                       level, state->config.level);
+    if (type == COMMAND_config_set) level = level_wanted(command->config_set->config);
+    if (type == COMMAND_leader_started) {
+        const ProtobufCBinaryData *id = &command->leader_started->cluster_id;
+        if (id->len != sizeof state->cluster_id) return err_set(err, ERR_CORRUPT, "cluster id of %zu bytes", id->len);
+        if (state->cluster_set && memcmp(state->cluster_id, id->data, id->len) != 0)
+            return err_set(err, ERR_INCOMPATIBLE, "a leader of another cluster than %s", state->cluster_name);
+        level = level_wanted(command->leader_started->seed);
+    }
+    if (level > STATE_LEVEL_MAX)
+        return err_set(err, ERR_INCOMPATIBLE, "feature level %u, this version knows %u", level, STATE_LEVEL_MAX);
+    return 0;
+}
+
+/* Replaces the fields that are set, if the result is sound. */
+static enum outcome_code config_merge(struct apply *a, const Conclave__Log__Config *c) {
+    struct config_record merged = a->state->config;
+    if (c->has_framework_reregister_timeout_ms)
+        merged.framework_reregister_timeout_ms = c->framework_reregister_timeout_ms;
+    if (c->has_agent_timeout_ms) merged.agent_timeout_ms = c->agent_timeout_ms;
+    if (c->has_history_tasks) merged.history_tasks = c->history_tasks;
+    if (c->has_history_frameworks) merged.history_frameworks = c->history_frameworks;
+    if (c->has_level) merged.level = c->level;
+    if (merged.level < a->state->config.level) return apply_refuse(a, "The feature level only grows");
+    if (merged.agent_timeout_ms == 0) return apply_refuse(a, "agent_timeout_ms must not be 0");
+    if (merged.history_tasks > STATE_HISTORY_MAX || merged.history_frameworks > STATE_HISTORY_MAX)
+        return apply_refuse(a, "A history is bounded by %u records", STATE_HISTORY_MAX);
+    merged.set = true;
+    a->state->config = merged;
+    return OUTCOME_OK;
+}
+
+enum outcome_code apply_leader_started(struct apply *a, const Conclave__Log__LeaderStarted *c) {
+    static const Conclave__Log__Config nothing = CONCLAVE__LOG__CONFIG__INIT;
+    struct state *state = a->state;
+    if (c->term < state->leader.term) return apply_refuse(a, "The term of this leader is over");
+    if (!state->config.set) {
+        enum outcome_code code = config_merge(a, c->seed ? c->seed : &nothing);
+        if (code != OUTCOME_OK) return code;
+    }
+    if (!state->cluster_set) {
+        memcpy(state->cluster_id, c->cluster_id.data, sizeof state->cluster_id);
+        state->cluster_set = true;
+        state_name_cluster(state);
+    }
+    struct leader_record *leader = &state->leader;
+    leader->index = a->index;
+    leader->term = c->term;
+    leader->node = c->node;
+    leader->cluster_ms = state->cluster_ms;
+    leader->wall_ms = a->wall_ms;
+    text_set(&leader->http, c->http);
+    text_set(&leader->link, c->link);
+    text_set(&leader->version, c->version);
+    return OUTCOME_OK;
+}
+
+enum outcome_code apply_config_set(struct apply *a, const Conclave__Log__ConfigSet *c) {
+    enum outcome_code code = config_merge(a, c->config);
+    if (code == OUTCOME_OK) history_trim(a->state, true);
+    return code;
+}
+
+/* ---- the entrance ---- */
+
+static enum outcome_code dispatch(struct apply *a, enum command_type type) {
+    if (type != COMMAND_leader_started && !a->state->cluster_set)
+        return apply_refuse(a, "The cluster has had no leader yet");
+    switch (type) {
+#define APPLY_CASE(field, message, level)                                                                              \
+    case COMMAND_##field:                                                                                              \
+        return apply_##field(a, a->command->field);
+        COMMANDS(APPLY_CASE)
+#undef APPLY_CASE
+    case COMMAND_NONE:
+        break;
+    }
+    CHECK(!"a decoded command has a type");
+    return OUTCOME_REFUSED;
+}
+
+static bool position_after(const struct state *state, uint64_t index, uint32_t n) {
+    return index > state->applied_index || (index == state->applied_index && index > 0 && n > state->applied_n);
+}
+
+int state_apply(struct state *state, uint64_t term, uint64_t index, uint32_t n, const uint8_t *command, size_t len,
+                struct outcome *outcome, struct effects *effects, struct err *err) {
+    Conclave__Log__Command *decoded = NULL;
+    enum command_type type = COMMAND_NONE;
+    (void)term; /* decides nothing: the leader's own command carries it */
+    *outcome->reason = '\0';
+    outcome->framework = outcome->agent = outcome->task_count = 0;
+    effects_clear(effects);
+    if (!position_after(state, index, n))
+        return err_set(err, ERR_CORRUPT, "position %" PRIu64 ".%u is not after %" PRIu64 ".%u", index, n,
+                       state->applied_index, state->applied_n);
+    int rc = command_decode(&state->arena, command, len, &decoded, &type, err);
+    if (rc == 0) rc = gate(state, decoded, type, err);
+    if (rc) return rc;
+
+    history_trim(state, false);
+    if (decoded->cluster_ms > state->cluster_ms) state->cluster_ms = decoded->cluster_ms;
+    struct apply a = {.state = state,
+                      .command = decoded,
+                      .index = index,
+                      .n = n,
+                      .wall_ms = decoded->wall_ms,
+                      .outcome = outcome,
+                      .effects = effects};
+    outcome->code = dispatch(&a, type);
+    state->applied_index = index;
+    state->applied_n = n;
+    state_settle(state);
+    return 0;
+}

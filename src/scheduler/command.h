@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Decoding of one replicated command, and the table of all of them.
+ *
+ * Decoding is total: any bytes give a command, ERR_INCOMPATIBLE (a field or command this program does not know: the
+ * replica must stop) or ERR_CORRUPT, and never take more than COMMAND_ARENA_MAX bytes of memory.
+ *
+ * To add a command: its message and field in log.proto, a line here with the feature level it needs, and its apply
+ * function in apply_*.c; a build without the function does not link. */
+#ifndef CONCLAVE_SCHEDULER_COMMAND_H
+#define CONCLAVE_SCHEDULER_COMMAND_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "conclave/log.pb-c.h"
+
+#define COMMAND_BYTES_MAX (1u << 20)
+#define COMMAND_ARENA_MAX (64u << 20)
+
+/* X(field of Command, message type, feature level) */
+#define COMMANDS(X)                                                                                                    \
+    X(leader_started, LeaderStarted, 1)                                                                                \
+    X(config_set, ConfigSet, 1)                                                                                        \
+    X(framework_subscribe, FrameworkSubscribe, 1)                                                                      \
+    X(framework_disconnected, FrameworkDisconnected, 1)                                                                \
+    X(framework_expire, FrameworkExpire, 1)                                                                            \
+    X(framework_teardown, FrameworkTeardown, 1)                                                                        \
+    X(framework_suppress, FrameworkSuppress, 1)                                                                        \
+    X(accept, Accept, 1)                                                                                               \
+    X(task_kill, TaskKill, 1)                                                                                          \
+    X(task_report, TaskReport, 1)                                                                                      \
+    X(task_acknowledge, TaskAcknowledge, 1)                                                                            \
+    X(task_vanished, TaskVanished, 1)                                                                                  \
+    X(agent_register, AgentRegister, 1)                                                                                \
+    X(agent_returned, AgentReturned, 1)                                                                                \
+    X(agent_unreachable, AgentUnreachable, 1)                                                                          \
+    X(agent_gone, AgentGone, 1)
+
+enum command_type {
+    COMMAND_NONE,
+#define COMMAND_ENUM(field, type, level) COMMAND_##field,
+    COMMANDS(COMMAND_ENUM)
+#undef COMMAND_ENUM
+};
+const char *command_name(enum command_type type); /* "task_report"; "none" */
+uint32_t command_level(enum command_type type);
+
+/* Memory of decoded commands: one block is kept between commands, so that the usual one allocates nothing. */
+struct command_arena { /* private */
+    struct command_block *blocks;
+    size_t held;
+    ProtobufCAllocator allocator;
+};
+void command_arena_init(struct command_arena *arena); /* must not be moved afterwards */
+void command_arena_done(struct command_arena *arena);
+
+/* Decodes into the arena, which forgets the command decoded before. *ret lives until then. */
+int command_decode(struct command_arena *arena, const uint8_t *data, size_t len, Conclave__Log__Command **ret,
+                   enum command_type *ret_type, struct err *err);
+
+/* ERR_INCOMPATIBLE if the message, at any depth, holds a field that its schema does not have. */
+int message_known(const ProtobufCMessage *message, struct err *err);
+
+#endif

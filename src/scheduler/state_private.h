@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The inside of struct state, for the files of the pure core only: records, their indexes, and the few functions
+ * through which every change goes. Nobody else includes this.
+ *
+ * Each function below keeps the indexes, sums and counters in step and notes the record as touched; state_settle then
+ * gives every touched record its new hash, once a command. */
+#ifndef CONCLAVE_SCHEDULER_STATE_PRIVATE_H
+#define CONCLAVE_SCHEDULER_STATE_PRIVATE_H
+
+#include "base/map.h"
+#include "base/slab.h"
+#include "scheduler/command.h"
+#include "scheduler/model.h"
+#include "scheduler/state.h"
+#include "scheduler/state_pool.h"
+
+enum record_kind { RECORD_GLOBALS = 1, RECORD_AGENT = 2, RECORD_FRAMEWORK = 3, RECORD_TASK = 4, RECORD_END = 5 };
+
+struct touched_record {
+    enum record_kind kind;
+    void *record;
+};
+
+struct scratch { /* for the encoding of one record */
+    uint8_t *data;
+    size_t cap;
+};
+
+struct state {
+    /* the globals record */
+    uint64_t applied_index;
+    uint32_t applied_n;
+    uint64_t cluster_ms;
+    uint32_t incarnation;
+    bool cluster_set;
+    uint8_t cluster_id[16];
+    char cluster_name[9];
+    struct leader_record leader;
+    struct config_record config;
+    uint32_t agent_next, framework_next;
+    uint64_t task_next, sequence_next;
+    uint32_t completed_last, removed_last; /* records that the last command put into the histories */
+    uint64_t tasks_ever[TASK_STATES];
+
+    /* records */
+    struct slab_table agents, frameworks, tasks;
+    struct queue history; /* struct task.in_history, oldest first */
+    struct queue removed; /* struct framework.in_removed, oldest first */
+
+    /* derived */
+    struct map agent_ids, agent_uuids, framework_ids, task_ids;
+    uint32_t agents_by_status[4], frameworks_by_status[4];
+    uint64_t tasks_now[TASK_STATES];
+    uint64_t tasks_live, tasks_completed;
+    struct hash128 hash; /* of all records but the globals */
+
+    /* memory */
+    struct pool pool;
+    struct command_arena arena;
+    struct scratch *scratch; /* apart, so that readers of a const state may use it */
+    struct touched_record *touched;
+    size_t touched_count, touched_cap;
+};
+
+/* What one apply function works with. */
+struct apply {
+    struct state *state;
+    const Conclave__Log__Command *command;
+    uint64_t index;
+    uint32_t n;
+    uint64_t wall_ms;
+    struct outcome *outcome;
+    struct effects *effects;
+};
+
+/* ---- state.c: memory and indexes ---- */
+char *text_copy(const char *text); /* CHECKs memory; NULL gives "" */
+/* Replaces the content; the same bytes leave it alone. */
+void text_set(char **text, const char *value);
+void bytes_set(struct bytes *bytes, const uint8_t *data, size_t len);
+void bytes_done(struct bytes *bytes);
+uint64_t task_key_hash(uint32_t framework, const char *id);
+/* Free what a record owns, not the record. */
+void framework_done(struct framework *framework);
+void task_done(struct state *state, struct task *task);
+void state_init(struct state *state);
+void state_done(struct state *state);
+/* Moves everything out of `from` (which is empty afterwards) into `state`, freeing what was there. */
+void state_take(struct state *state, struct state *from);
+void state_name_cluster(struct state *state); /* cluster_name from cluster_id */
+
+struct agent *agent_get(const struct state *state, uint32_t number);
+struct framework *framework_get(const struct state *state, uint32_t number);
+struct framework *framework_find(const struct state *state, const char *id);
+struct task *task_find(const struct state *state, uint32_t framework, const char *id);
+
+/* ---- state_change.c: changes ---- */
+/* Puts the zeroed record of `number` into its table with empty queues; the caller fills it and then calls *_index. */
+struct agent *agent_put(struct state *state, uint32_t number);
+void agent_index(struct state *state, struct agent *agent);
+struct framework *framework_put(struct state *state, uint32_t number);
+void framework_index(struct state *state, struct framework *framework);
+struct task *task_put(struct state *state, uint64_t number);
+/* Counts a filled task in: queues, sums if it holds, history if completed_seq is set. Its framework (and its agent,
+ * unless completed) exist; its resources fit. */
+void task_index(struct state *state, struct task *task);
+
+void agent_set_status(struct state *state, struct agent *agent, enum agent_status status);
+void framework_set_status(struct state *state, struct framework *framework, enum framework_status status);
+
+/* State that apply gives by itself: no uuid, no status. `reason_text` may be NULL. What was unacknowledged is so no
+ * more: the agent reports it again, and then it counts as new. */
+void task_set_made(struct state *state, struct task *task, uint32_t new_state, int mesos_reason,
+                   const char *reason_text, uint64_t wall_ms);
+/* State that the agent reported; clears reason and message, leaves uuid and status to the caller. */
+void task_set_state(struct state *state, struct task *task, uint32_t new_state, uint64_t wall_ms);
+/* Stops counting its resources; true if it did hold any until now. */
+bool task_release(struct state *state, struct task *task);
+/* Its launch is known to have reached the agent: TaskInfo is needed no more. */
+void task_confirm(struct state *state, struct task *task);
+/* Into the history, resources released; its state is terminal. */
+void task_complete(struct state *state, struct task *task);
+void task_forget(struct state *state, struct task *task); /* completed: out of the history and the state */
+void framework_remove(struct state *state, struct framework *framework);
+/* Drops the oldest records over the bounds of the configuration; does nothing if the last command ended nothing and the
+ * bounds are the same. */
+void history_trim(struct state *state, bool bounds_changed);
+
+void agent_touch(struct state *state, struct agent *agent);
+void framework_touch(struct state *state, struct framework *framework);
+void task_touch(struct state *state, struct task *task);
+void state_settle(struct state *state);
+/* Would the agent's free resources, and its room for port ranges, take this? */
+bool agent_fits(const struct agent *agent, const struct resources *wanted);
+bool framework_fits(const struct framework *framework, const struct resources *wanted);
+
+/* ---- state_record.c: canonical encoding ---- */
+/* `hashed`: each Mesos message replaced by its hash. Returns the packed length; bytes are in state->scratch->data. */
+size_t record_of_agent(const struct state *state, const struct agent *agent, bool hashed);
+size_t record_of_framework(const struct state *state, const struct framework *framework, bool hashed);
+size_t record_of_task(const struct state *state, const struct task *task, bool hashed);
+size_t record_of_globals(const struct state *state);
+struct hash128 record_hash(const struct state *state, enum record_kind kind, const void *record);
+
+#endif

@@ -1,0 +1,5 @@
+add_library(conclave_command_make STATIC ../lib/command_make.c)
+target_link_libraries(conclave_command_make PUBLIC conclave_core)
+target_include_directories(conclave_command_make PUBLIC ../lib)
+conclave_test(test_allocator SOURCES test_allocator.c LIBS conclave_core)
+conclave_test(test_state SOURCES test_state.c LIBS conclave_command_make)
