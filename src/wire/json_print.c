@@ -19,7 +19,8 @@ static int message_print(struct json_printer *p, const ProtobufCMessage *m);
 
 /* buf_append without the call, where there is room already. */
 static inline void put(struct buf *out, const void *data, size_t len) {
-    if (out->failed || out->cap - out->len < len) {
+    size_t room = (out->cap < out->max ? out->cap : out->max) - out->len;
+    if (out->failed || room < len) {
         (void)buf_append(out, data, len);
         return;
     }
@@ -53,7 +54,7 @@ static void put_code_point(struct buf *out, uint32_t c) {
 }
 
 static bool byte_plain(uint8_t c) {
-    return c >= 0x20 && c < 0x7F && c != '"' && c != '\\';
+    return c >= 0x20 && c < 0x80 && c != '"' && c != '\\';
 }
 
 int json_append_string(struct buf *out, const char *text, size_t len) {

@@ -150,9 +150,11 @@ static int check_field(struct checker *c, const ProtobufCFieldDescriptor *f, uns
 }
 
 static int check_key(struct checker *c, const uint8_t *end, uint32_t *ret_number, unsigned *ret_wire) {
+    const uint8_t *begin = c->p;
     uint64_t key = 0;
     int rc = check_varint(c, end, &key);
     if (rc) return rc;
+    if (c->p - begin > 5) return check_fail(c, ERR_PARSE, "field number of more than five bytes");
     if (key >> 3 == 0 || key >> 3 > FIELD_NUMBER_MAX) return check_fail(c, ERR_PARSE, "field number out of range");
     *ret_number = (uint32_t)(key >> 3);
     *ret_wire = key & 7;
@@ -250,6 +252,7 @@ int protobuf_parse(const ProtobufCMessageDescriptor *type, const uint8_t *data, 
 
 int protobuf_print(const ProtobufCMessage *message, struct buf *ret) {
     size_t len = protobuf_c_message_get_packed_size(message);
+    if (len == 0) return ret->failed ? ERR_LIMIT : 0; /* a message of nothing but unset fields */
     uint8_t *room = buf_reserve(ret, len);
     if (!room) return ret->max - ret->len < len ? ERR_LIMIT : ERR_NOMEM;
     ret->len += protobuf_c_message_pack(message, room);

@@ -1,1 +1,8 @@
 conclave_test(test_wire_resources SOURCES test_wire_resources.c LIBS conclave_resources)
+conclave_test(test_wire_resources_mesos SOURCES test_wire_resources_mesos.c LIBS conclave_wire)
+conclave_test(test_wire_json SOURCES test_wire_json.c LIBS conclave_wire)
+conclave_test(test_wire_json_write SOURCES test_wire_json_write.c LIBS conclave_wire)
+conclave_test(test_wire_calls SOURCES test_wire_calls.c LIBS conclave_wire)
+conclave_test(test_wire_protobuf SOURCES test_wire_protobuf.c wire_random.c LIBS conclave_wire)
+conclave_test(test_wire_roundtrip SOURCES test_wire_roundtrip.c wire_random.c LIBS conclave_wire)
+conclave_test(test_wire_recordio SOURCES test_wire_recordio.c LIBS conclave_wire)
