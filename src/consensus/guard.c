@@ -111,7 +111,7 @@ void guard_check(struct guard *g) {
 
 /* One round of everything that waited for the core to return. */
 static bool settle_once(struct guard *g) {
-    guard_flush_owed(g, 0);
+    guard_flush_owed(g);
     guard_check(g);
     if (g->dead) return false;
     vote_settle(g);
@@ -132,7 +132,7 @@ void guard_settle(struct guard *g) {
         CHECK(round < SETTLE_ROUNDS_MAX);
         g->again = false;
         if (g->closing) {
-            guard_flush_owed(g, RAFT_CANCELED);
+            guard_flush_owed(g);
             break;
         }
         bool more = settle_once(g);
@@ -192,7 +192,7 @@ static void guard_io_close(struct raft_io *io, raft_io_close_cb cb) {
     g->core_close = cb;
     read_fail(g, ERR_CLOSED);
     held_free(g);
-    guard_flush_owed(g, RAFT_CANCELED);
+    guard_flush_owed(g);
     g->inner->close(g->inner, inner_closed);
 }
 

@@ -70,6 +70,7 @@ struct guard_held {
 struct guard_owed {
     struct raft_io_send *req;
     raft_io_send_cb cb;
+    int status;
 };
 
 struct guard_part {
@@ -189,7 +190,7 @@ void disk_free(struct guard *g);
 
 /* guard_send.c */
 int guard_send(struct raft_io *io, struct raft_io_send *req, const struct raft_message *message, raft_io_send_cb cb);
-void guard_flush_owed(struct guard *g, int status);
+void guard_flush_owed(struct guard *g);
 /* A result of the current term arrived from `peer`: the window opens, a waiting train goes on. */
 void train_answered(struct guard *g, struct guard_peer *peer, const struct raft_append_entries_result *result);
 

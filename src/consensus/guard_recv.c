@@ -154,6 +154,10 @@ static void deliver_request(struct guard *g, struct raft_message *m) {
     guard_enter(g, &ctx);
     g->core_recv(g->outer, m);
     guard_leave(g);
+    if (ctx.term == g->r->current_term && g->r->state == RAFT_FOLLOWER) { /* it was accepted as the leader's */
+        g->leader_term = ctx.term;
+        g->leader_id = m->server_id;
+    }
 }
 
 /* A: until our own first entry is on our disk the core must not learn how far its followers are, or it commits entries

@@ -13,7 +13,7 @@
 
 #include "base/check.h"
 
-static void owe(struct guard *g, struct raft_io_send *req, raft_io_send_cb cb) {
+static void owe(struct guard *g, struct raft_io_send *req, raft_io_send_cb cb, int status) {
     if (cb == NULL) return;
     if (g->owed_count == g->owed_cap) {
         size_t cap = g->owed_cap == 0 ? 32 : 2 * g->owed_cap;
@@ -22,13 +22,13 @@ static void owe(struct guard *g, struct raft_io_send *req, raft_io_send_cb cb) {
         g->owed = owed;
         g->owed_cap = cap;
     }
-    g->owed[g->owed_count++] = (struct guard_owed){.req = req, .cb = cb};
+    g->owed[g->owed_count++] = (struct guard_owed){.req = req, .cb = cb, .status = status};
 }
 
-void guard_flush_owed(struct guard *g, int status) {
+void guard_flush_owed(struct guard *g) {
     for (size_t i = 0; i < g->owed_count; i++) {
         struct guard_owed owed = g->owed[i];
-        owed.cb(owed.req, status);
+        owed.cb(owed.req, owed.status);
     }
     g->owed_count = 0;
 }
@@ -158,12 +158,14 @@ static void send_train(struct guard *g, struct guard_peer *peer, const struct ra
     if (first == 0) send_part(g, message, 0, 0);
 }
 
-static void send_entries(struct guard *g, const struct raft_message *message) {
+/* Returns what the core is to be told: without K (test build) the truth, else always success. */
+static int send_entries(struct guard *g, const struct raft_message *message) {
     struct guard_peer *peer = peer_of(g, message->server_id);
     struct raft_progress *progress = progress_of(g->r, message->server_id);
-    if (!GUARD_ON(g, GUARD_K) || peer == NULL || progress == NULL) {
+    if (!GUARD_ON(g, GUARD_K)) return pass_on(g, message);
+    if (peer == NULL || progress == NULL) {
         pass_on(g, message);
-        return;
+        return 0;
     }
     bool pipeline = progress->state == PROGRESS_PIPELINE;
     if (peer->term != g->r->current_term || !pipeline) train_reset(g, peer);
@@ -176,6 +178,7 @@ static void send_entries(struct guard *g, const struct raft_message *message) {
     } else {
         send_train(g, peer, message);
     }
+    return 0;
 }
 
 void train_answered(struct guard *g, struct guard_peer *peer, const struct raft_append_entries_result *result) {
@@ -229,11 +232,12 @@ int guard_send(struct raft_io *io, struct raft_io_send *req, const struct raft_m
     bool nobody = message->server_id == 0 || message->server_address == NULL || g->dead || g->closing;
     if (message->type == RAFT_IO_INSTALL_SNAPSHOT)
         return nobody ? RAFT_NOCONNECTION : send_snapshot(g, req, message, cb);
-    owe(g, req, cb);
-    if (nobody) return 0;
-    switch (message->type) {
+    int status = 0;
+    switch (nobody ? 0 : message->type) {
+    case 0:
+        break;
     case RAFT_IO_APPEND_ENTRIES:
-        send_entries(g, message);
+        status = send_entries(g, message);
         break;
     case RAFT_IO_APPEND_ENTRIES_RESULT:
         send_result(g, message);
@@ -246,5 +250,6 @@ int guard_send(struct raft_io *io, struct raft_io_send *req, const struct raft_m
         pass_on(g, message);
         break;
     }
+    owe(g, req, cb, status);
     return 0;
 }

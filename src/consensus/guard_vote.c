@@ -53,7 +53,9 @@ static struct guard_view view_of(const struct guard *g) {
     struct guard_view view = {.role = GUARD_UNAVAILABLE, .term = r->current_term};
     if (r->state == RAFT_FOLLOWER) {
         view.role = GUARD_FOLLOWER;
-        view.leader_id = r->follower_state.current_leader.id;
+        /* The core keeps the leader of an older term when it only learns of a newer term. */
+        if (r->follower_state.current_leader.id != 0 && g->leader_term == r->current_term)
+            view.leader_id = r->follower_state.current_leader.id;
     } else if (r->state == RAFT_CANDIDATE) {
         view.role = r->candidate_state.in_pre_vote ? GUARD_PRE_CANDIDATE : GUARD_CANDIDATE;
     } else if (r->state == RAFT_LEADER) {
@@ -65,12 +67,12 @@ static struct guard_view view_of(const struct guard *g) {
 
 void vote_settle(struct guard *g) {
     struct raft *r = g->r;
-    struct guard_view view = view_of(g);
-    if (view.leader_id != 0) {
-        g->last_leader = view.leader_id;
+    if (r->state == RAFT_LEADER) {
         g->leader_term = r->current_term;
-        g->leader_id = view.leader_id;
+        g->leader_id = r->id;
     }
+    struct guard_view view = view_of(g);
+    if (view.leader_id != 0) g->last_leader = view.leader_id;
     if (r->state != RAFT_FOLLOWER) g->hurry = false;
     refresh_timer(g);
     bool same = view.role == g->view.role && view.term == g->view.term && view.leader_id == g->view.leader_id;

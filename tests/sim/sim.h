@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The simulator: a whole cluster in one thread, driven by one seed. The real Raft core and the real guard run over a
+ * simulated clock, network and disk; every replica applies to a hash chain. Same seed and build, same trace hash.
+ *
+ * A message is lost, late, doubled or cut off; a node crashes at any moment and restarts from what its disk had; the
+ * checks of sim_check.c run after every step. Directed tests drive the same cluster by hand: they hold messages and
+ * disks, and choose who is elected. */
+#ifndef CONCLAVE_TESTS_SIM_H
+#define CONCLAVE_TESTS_SIM_H
+
+#include <raft.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "base/queue.h"
+#include "base/rng.h"
+#include "consensus/guard.h"
+
+#define SIM_NODES_MAX    5u
+#define SIM_ELECTION_MS  300u
+#define SIM_HEARTBEAT_MS 50u
+#define SIM_MS           1000u /* the clock counts microseconds */
+#define SIM_INFLIGHT_MAX 4u    /* proposals a node has out */
+
+struct sim;
+struct sim_node;
+struct sim_disk;
+
+enum sim_mode { SIM_SCRIPT, SIM_ISLANDS, SIM_MIX, SIM_HAMMER };
+enum sim_store { SIM_STORE_WAL, SIM_STORE_MEMORY };
+
+struct sim_config {
+    uint64_t seed;
+    unsigned voters;
+    enum sim_mode mode;
+    enum sim_store store;
+    unsigned off; /* enum guard_correction bits */
+    FILE *trace;  /* one line an event, or NULL */
+};
+
+/* What a disk does for a node. The same functions for a plain list of entries and for the real write-ahead log over
+ * simulated sectors. */
+struct sim_disk_ops {
+    struct sim_disk *(*new)(struct sim_node *node);
+    void (*free)(struct sim_disk *d);
+    void (*open)(struct sim_disk *d); /* before load, after a crash */
+    int (*load)(struct sim_disk *d, raft_term *term, raft_id *vote, struct raft_snapshot **snapshot, raft_index *start,
+                struct raft_entry **entries, size_t *n);
+    int (*bootstrap)(struct sim_disk *d, const struct raft_configuration *conf);
+    int (*set_term)(struct sim_disk *d, raft_term term);
+    int (*set_vote)(struct sim_disk *d, raft_id id);
+    int (*append)(struct sim_disk *d, struct raft_io_append *req, const struct raft_entry *entries, unsigned n,
+                  raft_io_append_cb cb);
+    int (*truncate)(struct sim_disk *d, raft_index index);
+    int (*put)(struct sim_disk *d, unsigned trailing, struct raft_io_snapshot_put *req, const struct raft_snapshot *s,
+               raft_io_snapshot_put_cb cb);
+    int (*get)(struct sim_disk *d, struct raft_io_snapshot_get *req, raft_io_snapshot_get_cb cb);
+    void (*tick)(struct sim_disk *d);                /* every 5 ms */
+    void (*step)(struct sim_disk *d);                /* an event that the disk asked for with sim_disk_at */
+    void (*crash)(struct sim_disk *d);               /* forgets what was not durable, at random */
+    raft_index (*durable)(const struct sim_disk *d); /* last entry that a crash now would keep */
+};
+extern const struct sim_disk_ops sim_memory_ops;
+extern const struct sim_disk_ops sim_wal_ops;
+
+struct sim_alloc { /* list of what a node's core and guard have allocated */
+    struct queue all;
+};
+
+struct sim_node {
+    struct sim *sim;
+    raft_id id; /* 1.. */
+    char address[16];
+    bool up;
+    unsigned life; /* counts restarts; events of earlier lives are void */
+    struct raft raft;
+    struct raft_io outer, inner;
+    struct raft_fsm fsm;
+    struct guard *guard;
+    raft_io_tick_cb tick;
+    raft_io_recv_cb recv;
+    struct sim_alloc heap;
+    struct sim_disk *disk;
+    bool timers_off;  /* scripts: no ticks */
+    bool disk_held;   /* scripts: the disk completes nothing */
+    uint64_t slow_us; /* added to every disk operation */
+    struct raft_transfer transfer;
+    bool transferring;
+    unsigned inflight;
+    /* state machine */
+    uint64_t applied, hash;
+    /* checks: as of the last step of this life */
+    raft_term seen_term;
+    raft_index seen_commit;
+    struct guard_counters counters; /* of finished lives */
+};
+
+struct sim_applied { /* what was applied at an index, by whoever came first */
+    uint64_t payload, chain;
+    raft_term term;
+};
+
+struct sim_event {
+    uint64_t at, seq;
+    enum { EV_TICK, EV_DELIVER, EV_DISK, EV_SENT } kind;
+    unsigned node, life; /* EV_DELIVER: the receiver, any life */
+    void *data;
+};
+
+struct sim_held { /* a message in flight; all pointers lead into `bytes` */
+    struct queue link;
+    struct raft_message message;
+    unsigned from, to;
+    uint8_t *bytes;
+};
+
+enum sim_verdict { SIM_PASS, SIM_DROP, SIM_HOLD };
+
+struct sim {
+    struct sim_config cfg;
+    struct rng rng;
+    uint64_t now_us, seq, steps;
+    struct sim_event *heap; /* binary heap by (at, seq) */
+    size_t heap_count, heap_cap;
+    struct sim_node nodes[SIM_NODES_MAX];
+    /* network */
+    bool cut[SIM_NODES_MAX][SIM_NODES_MAX]; /* from, to */
+    uint64_t delay_min_us, delay_max_us, late_max_us;
+    unsigned late_permille, loss_permille, dup_permille;
+    enum sim_verdict (*filter)(struct sim *sim, unsigned from, unsigned to, const struct raft_message *m);
+    struct queue held; /* sim_held, by SIM_HOLD */
+    /* checks */
+    struct sim_applied *applied;
+    size_t applied_cap;
+    uint64_t applied_max;
+    raft_term *committed; /* term of the entry at an index that some node has called committed */
+    size_t committed_cap;
+    unsigned *leaders; /* node of a term, 0 none */
+    size_t leaders_cap;
+    unsigned leader_changes, crashes, restarts_wanted;
+    uint64_t acked, acked_max; /* commands, highest index */
+    uint64_t proposals;
+    uint64_t trace;
+    bool red;
+    char invariant[32];
+    char why[320];
+    uint64_t red_step;
+    bool faults[8]; /* enum sim_fault: which were used */
+    unsigned snapshot_threshold, snapshot_trailing;
+};
+
+enum sim_fault { F_ISLAND, F_ONE_WAY, F_CRASH, F_LOSS, F_DUPLICATE, F_REORDER, F_SLOW_DISK, F_TRANSFER };
+
+/* sim.c */
+void sim_init(struct sim *sim, const struct sim_config *cfg);
+void sim_done(struct sim *sim);
+/* Runs until `ms` have passed or something is red. */
+void sim_run(struct sim *sim, uint64_t ms);
+/* Runs until `done` says so; false if that did not happen within `ms` or something is red. */
+bool sim_until(struct sim *sim, bool (*done)(struct sim *sim), uint64_t ms);
+void sim_at(struct sim *sim, uint64_t delay_us, int kind, unsigned node, unsigned life, void *data);
+uint64_t sim_ms(const struct sim *sim);
+bool sim_chance(struct sim *sim, unsigned permille);
+void sim_trace(struct sim *sim, uint64_t a, uint64_t b, uint64_t c, uint64_t d);
+void sim_red(struct sim *sim, const char *invariant, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+
+/* sim_node.c */
+void node_init(struct sim *sim, unsigned i);
+void node_done(struct sim_node *node);
+void node_start(struct sim_node *node);
+void node_crash(struct sim_node *node);
+void node_tick(struct sim_node *node);
+/* Proposes one command; false if the node does not lead or is full. */
+bool node_propose(struct sim_node *node, size_t bytes);
+bool node_transfer(struct sim_node *node, raft_id to);
+bool node_leads(const struct sim_node *node);
+/* Everything the core and the guard allocate from here on belongs to this node (NULL: to nobody; a mistake). */
+void node_enter(struct sim_node *node);
+void sim_heap_install(void);
+void sim_heap_clear(struct sim_alloc *heap);
+
+/* sim_net.c */
+int net_send(struct sim_node *node, struct raft_io_send *req, const struct raft_message *m, raft_io_send_cb cb);
+void net_deliver(struct sim *sim, unsigned to, struct sim_held *held);
+void net_free(struct sim_held *held);
+/* Delivers the held messages that `pick` wants (NULL: all) soon; returns how many. */
+unsigned net_release(struct sim *sim, bool (*pick)(const struct sim_held *held));
+void net_drop_held(struct sim *sim);
+void net_isolate(struct sim *sim, unsigned node, bool cut); /* both ways from everybody */
+void net_heal(struct sim *sim);
+
+/* sim_check.c */
+void check_node(struct sim_node *node); /* after every step of a node */
+/* Before an apply: false when this index was applied with something else. */
+bool check_apply(struct sim_node *node, uint64_t index, raft_term term, uint64_t payload);
+
+/* sim_nemesis.c: a whole run of one of the modes; the verdict is in sim->red */
+void nemesis_run(struct sim *sim);
+/* Heals everything and demands that a new entry is applied everywhere within 60 election timeouts. */
+void nemesis_heal_and_wait(struct sim *sim);
+
+/* A finished run, small enough for a pipe. */
+struct sim_result {
+    uint64_t seed, trace, sim_ms, acked, step;
+    unsigned voters, leaders, crashes;
+    bool valid, red, faults[8];
+    char invariant[32];
+    char why[320];
+    uint64_t settle_ms; /* of the liveness phase */
+    struct guard_counters counters;
+};
+/* Runs one seed in a child process, so that a crash inside the core is one red seed ("crash"), not the end. */
+void sim_seed(const struct sim_config *cfg, struct sim_result *ret);
+/* In this process. */
+void sim_seed_here(const struct sim_config *cfg, struct sim_result *ret);
+
+#endif
