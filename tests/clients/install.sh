@@ -63,7 +63,7 @@ install_go() {
     local key
     key="$(go version) $(find "$here/mesos-go" -type f -print0 | sort -z | xargs -0 cat | sha256sum | cut -d' ' -f1)"
     up_to_date go "$key" && return
-    rm -rf "$out/bin" "$out/go.stamp"
+    rm -rf "${out:?}/bin" "$out/go.stamp"
     mkdir -p "$out/bin"
     (cd "$here/mesos-go" && retry go build -o "$out/bin/" ./...)
     [ "$("$out/bin/probe")" = "TASK_FINISHED 11" ]

@@ -8,7 +8,7 @@
 set -euo pipefail
 source "$CONCLAVE_TOP/tools/dev/lib.sh"
 
-up_only= keep=
+up_only='' keep=''
 for arg in "$@"; do
     case $arg in
     --up-only) up_only=1 ;;

@@ -18,7 +18,7 @@ packages_of() {
             protobuf-c-compiler node-llhttp libxxhash-dev libsmartcols-dev libcurl4-openssl-dev
         ;;
     unit) echo libcmocka-dev procps ;;
-    lint) echo clang clang-format clang-tidy cppcheck libclang-rt-14-dev git binutils ;;
+    lint) echo clang clang-format clang-tidy cppcheck libclang-rt-14-dev shellcheck git binutils ;;
     clients) echo ca-certificates curl procps ;;
     jepsen) echo ca-certificates iproute2 nftables procps ;;
     bench) echo etcd-server nghttp2-client util-linux procps git ;;
@@ -29,7 +29,8 @@ packages_of() {
 
 tools_of() {
     case $1 in
-    unit | lint | bench) echo python ;;
+    unit | bench) echo python ;;
+    lint) echo python go ;;
     clients) echo python node go ;;
     jepsen) echo go ;;
     esac

@@ -18,8 +18,10 @@ def judge(code: int, limit_s: int, log: str, allowed: set) -> tuple:
     passed, failed, skipped = map(int, closing[-1]) if closing else (0, 0, 0)
     named = SKIP.findall(log)
     strange = [name for name in named if name not in allowed]
-    if code in (124, 137):
+    if code == 124:
         verdict = f"ran into its limit of {limit_s} s"
+    elif code == 137:
+        verdict = f"was killed (its limit is {limit_s} s)"
     elif failed > 0:
         verdict = f"{failed} failed"
     elif code != 0:
