@@ -125,6 +125,11 @@ static void numbers_out_of_range_or_not_whole_are_refused(void **state) {
     }
     const char *text = "{\"ip\":4294967296,\"port\":1,\"id\":\"x\"}";
     assert_refused_bytes(&mesos__v1__master_info__descriptor, text, strlen(text), ERR_PARSE, "ip: number out of range");
+    text = "{\"hostname\":\"h\",\"port\":-2147483649}";
+    assert_refused_bytes(&mesos__v1__agent_info__descriptor, text, strlen(text), ERR_PARSE,
+                         "port: number out of range");
+    assert_read_as(&mesos__v1__agent_info__descriptor, "{\"hostname\":\"h\",\"port\":-2147483648}",
+                   "{\"hostname\":\"h\",\"port\":-2147483648}");
 }
 
 static double double_read(const char *number) {

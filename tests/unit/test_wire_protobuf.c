@@ -133,19 +133,17 @@ static void depth_is_bounded(void **state) {
 
 static void memory_is_bounded(void **state) {
     (void)state;
-    size_t n = 200000;
-    char *bytes = malloc(n * 2);
-    assert_non_null(bytes);
-    for (size_t i = 0; i < n; i++)
-        memcpy(bytes + 2 * i, "\x52\x00", 2); /* FrameworkInfo.capabilities, empty */
-    assert_refused(&mesos__v1__framework_info__descriptor, bytes, n * 2, ERR_PARSE, "user: required");
-    char *whole = malloc(n * 2 + 6);
-    assert_non_null(whole);
-    memcpy(whole, "\x0a\x01u\x12\x01n", 6);
-    memcpy(whole + 6, bytes, n * 2);
-    assert_refused(&mesos__v1__framework_info__descriptor, whole, n * 2 + 6, ERR_LIMIT, "more memory than 1048576");
-    free(whole);
-    free(bytes);
+    static const uint8_t head[] = {0x0a, 1, 'u', 0x12, 1, 'n'}, piece[] = {0x52, 0}; /* user, name, a capability */
+    struct buf b;
+    buf_init(&b, 1 << 20);
+    (void)buf_append(&b, head, sizeof head);
+    for (size_t i = 0; i < 200000; i++)
+        (void)buf_append(&b, piece, sizeof piece);
+    assert_false(b.failed);
+    const ProtobufCMessageDescriptor *type = &mesos__v1__framework_info__descriptor;
+    assert_refused(type, (const char *)b.data, b.len, ERR_LIMIT, "more memory than 1048576");
+    assert_refused(type, (const char *)b.data + 3, b.len - 3, ERR_PARSE, "user: required");
+    buf_done(&b);
 }
 
 static void unknown_enum_values_leave_fields_unset(void **state) {

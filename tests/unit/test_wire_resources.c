@@ -118,6 +118,20 @@ static void what_is_taken_can_be_given_back(void **state) {
     resources_done(&part);
 }
 
+static void no_amount_falls_below_zero(void **state) {
+    (void)state;
+    static const char *const more[] = {"cpus:1.001", "mem:2.001", "disk:3.001", "gpus:2", "ports:[5-6]"};
+    struct resources all = parsed("cpus:1;mem:2;disk:3;gpus:1;ports:[5-5]");
+    for (size_t i = 0; i < sizeof more / sizeof more[0]; i++) {
+        struct resources part = parsed(more[i]);
+        assert_false(resources_contains(&all, &part));
+        assert_int_equal(resources_sub(&all, &part), ERR_INVALID);
+        assert_text(&all, "cpus:1;mem:2;disk:3;gpus:1;ports:[5-5]");
+        resources_done(&part);
+    }
+    resources_done(&all);
+}
+
 static void a_sum_over_the_limit_changes_nothing(void **state) {
     (void)state;
     struct resources a = parsed("cpus:1;mem:1000000000000000"), b = parsed("cpus:1;mem:0.001");
@@ -161,11 +175,9 @@ static void sets_behave_like_arrays_of_bits(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(text_comes_back_as_it_went_in),
-        cmocka_unit_test(hostile_text_is_refused_with_its_reason),
-        cmocka_unit_test(too_many_ranges_are_refused),
-        cmocka_unit_test(what_is_taken_can_be_given_back),
-        cmocka_unit_test(a_sum_over_the_limit_changes_nothing),
+        cmocka_unit_test(text_comes_back_as_it_went_in),   cmocka_unit_test(hostile_text_is_refused_with_its_reason),
+        cmocka_unit_test(too_many_ranges_are_refused),     cmocka_unit_test(what_is_taken_can_be_given_back),
+        cmocka_unit_test(no_amount_falls_below_zero),      cmocka_unit_test(a_sum_over_the_limit_changes_nothing),
         cmocka_unit_test(sets_behave_like_arrays_of_bits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
