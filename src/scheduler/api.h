@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The master's HTTP face: routes, the leader gate, and small helpers for the handlers in api_*.c.
+ *
+ * Order of checks on Mesos paths: leader (307, 503), method, content type, body, rules, framework, stream; see the wire
+ * reference in docs/API.md. While no leader is known a request is held at most API_HOLD_MS; then 307 or 503.
+ * A call whose command was proposed is never answered 307: an unknown outcome is 503. */
+#ifndef CONCLAVE_SCHEDULER_API_H
+#define CONCLAVE_SCHEDULER_API_H
+
+#include "scheduler/master.h"
+#include "scheduler/sessions.h"
+#include "wire/arena.h"
+#include "wire/json_write.h"
+
+#define API_HOLD_MS    300
+#define API_HELD_MAX   4096
+#define API_ARENA_MAX  (32u << 20)
+#define API_ANSWER_MAX (256u << 20)
+
+int api_open(struct master *m, struct api **ret, struct err *err);
+void api_close(struct api *api, void (*closed)(void *ctx), void *ctx);
+/* Looks again at held requests: the leader changed, we are current, or time went by. */
+void api_retry_held(struct api *api, uint64_t now_ms);
+const struct http_stats *api_stats(struct api *api);
+
+/* One request under way in a handler. */
+struct call {
+    struct master *m;
+    const struct http_request *request;
+    struct http_exchange *x;
+    const char *rest; /* path behind the matched route, "" or "/..." */
+};
+
+void call_reply_text(const struct call *call, int status, const char *text);
+void call_reply_json(const struct call *call, const struct buf *body);
+/* 503 with Retry-After. */
+void call_unavailable(struct http_exchange *x, const char *text);
+/* Content types of the request's Accept headers: JSON first when acceptable, then protobuf; false: neither. */
+bool call_accepts(const struct http_request *request, enum encoding *ret);
+
+/* Handlers. Each answers the exchange, now or later. */
+void api_scheduler(struct call *call); /* api_scheduler.c: POST /api/v1/scheduler */
+void api_state(struct call *call);     /* api_legacy.c */
+void api_state_summary(struct call *call);
+void api_slaves(struct call *call);
+void api_frameworks(struct call *call);
+void api_tasks(struct call *call);
+void api_version(struct call *call);
+void api_redirect(struct call *call);
+void api_metrics(struct call *call); /* metrics.c: Prometheus text */
+void api_metrics_snapshot(struct call *call);
+void api_admin(struct call *call); /* api_admin.c: /conclave/v1/... */
+
+#endif
