@@ -32,6 +32,7 @@ struct store_config {
     uint64_t node_id;
     uint64_t segment_bytes; /* of new segments, a multiple of 4096, at least 5 blocks; 0 = default */
     uint64_t load_trailing; /* store_load returns at most so many entries behind the snapshot; 0 = all there are */
+    uint64_t nonce_seed;    /* of segment nonces; 0: from the kernel. Simulations give one */
     unsigned seal_after_ms; /* idle time after which the last group is sealed; 0 = 20 */
     /* The store cannot go on. `err` is borrowed. Comes from the loop, possibly inside a call into the store; the store
      * may not be freed in it. */

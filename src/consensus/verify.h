@@ -11,17 +11,10 @@
 
 #include "base/err.h"
 #include "consensus/disk.h"
+#include "consensus/fault.h"
 #include "consensus/identity.h"
 
 #define VERIFY_FAULTS_MAX 64
-
-struct verify_fault {
-    char file[DISK_NAME_MAX];
-    uint64_t offset;
-    const char *kind;   /* static: "identity", "vote", "segment-header", "group", "record", "gap", "snapshot", ... */
-    const char *remedy; /* static: what the operator can do */
-    char text[160];     /* what was found */
-};
 
 struct verify_report {
     bool ok;       /* no faults */
@@ -35,7 +28,7 @@ struct verify_report {
     uint64_t snapshot_index, snapshot_term, snapshots;
     size_t n_faults; /* at most VERIFY_FAULTS_MAX are kept; more are counted in faults_total */
     size_t faults_total;
-    struct verify_fault faults[VERIFY_FAULTS_MAX];
+    struct fault faults[VERIFY_FAULTS_MAX];
 };
 
 /* Checks every file. Returns 0 when the folder could be read, whatever was found (see ret->ok); else ERR_IO, ERR_NOMEM.

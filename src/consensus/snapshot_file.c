@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Names and housekeeping here; the bytes are in snapshot_write.c and snapshot_read.c. */
+#include "consensus/snapshot_file.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define NAME_PREFIX "snapshot-"
+#define NAME_LEN    (sizeof NAME_PREFIX - 1 + 16 + 1 + 16)
+
+void snapshot_name(const struct snapshot_id *id, char *ret) {
+    (void)snprintf(ret, DISK_NAME_MAX, NAME_PREFIX "%016" PRIx64 "-%016" PRIx64, id->index, id->term);
+}
+
+bool snapshot_name_parse(const char *name, struct snapshot_id *ret) {
+    struct snapshot_id id;
+    char again[DISK_NAME_MAX];
+    if (strlen(name) != NAME_LEN || strncmp(name, NAME_PREFIX, sizeof NAME_PREFIX - 1) != 0) return false;
+    char *end;
+    id.index = strtoull(name + sizeof NAME_PREFIX - 1, &end, 16);
+    if (*end != '-') return false;
+    id.term = strtoull(end + 1, &end, 16);
+    snapshot_name(&id, again);
+    if (strcmp(again, name) != 0) return false; /* other spellings of the same numbers are not ours */
+    *ret = id;
+    return true;
+}
+
+struct listing {
+    struct snapshot_id *ids;
+    size_t n;
+};
+
+static void listed(void *data, const char *name) {
+    struct listing *l = data;
+    struct snapshot_id id;
+    if (l->n < SNAPSHOT_FILES_MAX && snapshot_name_parse(name, &id)) l->ids[l->n++] = id;
+}
+
+static int newer_first(const void *a, const void *b) {
+    const struct snapshot_id *x = a, *y = b;
+    if (x->index != y->index) return x->index > y->index ? -1 : 1;
+    return x->term > y->term ? -1 : x->term < y->term;
+}
+
+int snapshot_list(struct disk *disk, struct snapshot_id *ret, size_t *ret_n, struct err *err) {
+    struct listing l = {.ids = ret};
+    int rv = disk_list(disk, listed, &l, err);
+    if (rv != 0) return rv;
+    qsort(ret, l.n, sizeof *ret, newer_first);
+    *ret_n = l.n;
+    return 0;
+}
+
+static bool id_in(const struct snapshot_id *id, const struct snapshot_id *list, size_t n) {
+    for (size_t i = 0; i < n; i++)
+        if (list[i].index == id->index && list[i].term == id->term) return true;
+    return false;
+}
+
+int snapshot_prune(struct disk *disk, const struct snapshot_id *damaged, size_t n, struct err *err) {
+    struct snapshot_id ids[SNAPSHOT_FILES_MAX];
+    size_t n_ids, good = 0;
+    int rv = snapshot_list(disk, ids, &n_ids, err);
+    for (size_t i = 0; rv == 0 && i < n_ids; i++) {
+        char name[DISK_NAME_MAX];
+        bool bad = id_in(&ids[i], damaged, n);
+        if (!bad && good < SNAPSHOT_KEPT) {
+            good++;
+            continue;
+        }
+        snapshot_name(&ids[i], name);
+        rv = disk_remove(disk, name, err);
+    }
+    return rv == 0 ? disk_sync_dir(disk, err) : rv;
+}
+
+void snapshot_free(struct raft_snapshot *snapshot) {
+    if (!snapshot) return;
+    raft_configuration_close(&snapshot->configuration);
+    for (unsigned i = 0; i < snapshot->n_bufs; i++)
+        raft_free(snapshot->bufs[i].base);
+    raft_free(snapshot->bufs);
+    raft_free(snapshot);
+}

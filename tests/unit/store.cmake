@@ -1,0 +1,4 @@
+# The store on a simulated disk, and once on a real one.
+set(CONCLAVE_STORE_LIB ../lib/sim_disk.c ../lib/store_node.c)
+conclave_test(test_store SOURCES test_store.c ${CONCLAVE_STORE_LIB} LIBS conclave_consensus)
+conclave_test(test_store_crash SOURCES test_store_crash.c ${CONCLAVE_STORE_LIB} LIBS conclave_consensus)

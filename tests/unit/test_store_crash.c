@@ -1,0 +1,4 @@
+#include "../lib/cmocka_all.h"
+int main(void) {
+    return 0;
+}
