@@ -70,8 +70,8 @@ void command_arena_done(struct command_arena *arena) {
     arena->held = 0;
 }
 
-/* Empties the arena; keeps its first block, unless a giant made it. */
-static void arena_clear(struct command_arena *arena) {
+/* The first block is kept, unless a giant made it. */
+void command_arena_clear(struct command_arena *arena) {
     while (arena->blocks && arena->blocks->next) {
         struct command_block *block = arena->blocks;
         arena->blocks = block->next;
@@ -107,7 +107,7 @@ int message_known(const ProtobufCMessage *message, struct err *err) {
 
 int command_decode(struct command_arena *arena, const uint8_t *data, size_t len, Conclave__Log__Command **ret,
                    enum command_type *ret_type, struct err *err) {
-    arena_clear(arena);
+    command_arena_clear(arena);
     if (len > COMMAND_BYTES_MAX) return err_set(err, ERR_CORRUPT, "command of %zu bytes", len);
     Conclave__Log__Command *command = conclave__log__command__unpack(&arena->allocator, len, data);
     if (!command) return err_set(err, ERR_CORRUPT, "%zu bytes are no command", len);

@@ -54,6 +54,7 @@ struct command_arena { /* private */
 };
 void command_arena_init(struct command_arena *arena); /* must not be moved afterwards */
 void command_arena_done(struct command_arena *arena);
+void command_arena_clear(struct command_arena *arena); /* forgets what was decoded, keeps one block */
 
 /* Decodes into the arena, which forgets the command decoded before. *ret lives until then. */
 int command_decode(struct command_arena *arena, const uint8_t *data, size_t len, Conclave__Log__Command **ret,

@@ -134,6 +134,13 @@ void state_settle(struct state *state);
 bool agent_fits(const struct agent *agent, const struct resources *wanted);
 bool framework_fits(const struct framework *framework, const struct resources *wanted);
 
+/* ---- state_check.c: what a record must be by itself and beside the records it names ---- */
+/* NULL, or what is wrong (static text). */
+const char *globals_fault(const struct state *state);
+const char *agent_fault(const struct state *state, const struct agent *agent);
+const char *framework_fault(const struct state *state, const struct framework *framework);
+const char *task_fault(const struct state *state, const struct task *task);
+
 /* ---- state_record.c: canonical encoding ---- */
 /* `hashed`: each Mesos message replaced by its hash. Returns the packed length; bytes are in state->scratch->data. */
 size_t record_of_agent(const struct state *state, const struct agent *agent, bool hashed);
