@@ -139,6 +139,8 @@ static void send_waiting(struct guard *g, struct guard_peer *peer, struct raft_p
 static void send_train(struct guard *g, struct guard_peer *peer, const struct raft_message *message) {
     const struct raft_append_entries *args = &message->append_entries;
     unsigned first = 0;
+    /* The core went back (a refusal in between): what was in flight is lost, and so are the answers to it. */
+    if (args->prev_log_index != peer->end) train_reset(g, peer);
     peer->sent_ms = guard_now(g);
     peer->end = args->prev_log_index;
     while (first < args->n_entries) {

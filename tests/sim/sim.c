@@ -73,12 +73,6 @@ static struct sim_event pop(struct sim *sim) {
     return top;
 }
 
-/* A callback that the core is owed for a snapshot message. */
-struct sent {
-    struct raft_io_send *req;
-    raft_io_send_cb cb;
-};
-
 static void dispatch(struct sim *sim, struct sim_event *ev) {
     struct sim_node *node = &sim->nodes[ev->node];
     bool valid = node->up && ev->life == node->life;
@@ -94,8 +88,11 @@ static void dispatch(struct sim *sim, struct sim_event *ev) {
         if (valid) sim->cfg.store == SIM_STORE_WAL ? sim_wal_ops.step(node->disk) : sim_memory_ops.step(node->disk);
         break;
     case EV_SENT:
-        if (valid) ((struct sent *)ev->data)->cb(((struct sent *)ev->data)->req, 0);
+        if (valid) ((struct sim_sent *)ev->data)->cb(((struct sim_sent *)ev->data)->req, 0);
         free(ev->data);
+        break;
+    case EV_RESTART:
+        if (valid) node_restart(node);
         break;
     }
     if (node->up) check_node(node);

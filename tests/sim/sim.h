@@ -21,7 +21,7 @@
 #define SIM_ELECTION_MS  300u
 #define SIM_HEARTBEAT_MS 50u
 #define SIM_MS           1000u /* the clock counts microseconds */
-#define SIM_INFLIGHT_MAX 4u    /* proposals a node has out */
+#define SIM_INFLIGHT_MAX 4u    /* proposals a node has out, unless a script says otherwise */
 
 struct sim;
 struct sim_node;
@@ -87,7 +87,9 @@ struct sim_node {
     uint64_t slow_us; /* added to every disk operation */
     struct raft_transfer transfer;
     bool transferring;
-    unsigned inflight;
+    unsigned inflight, inflight_max;
+    bool restart_wanted;         /* the guard asked for it */
+    unsigned snapshot_threshold; /* scripts: this node's own; 0 the cluster's */
     /* state machine */
     uint64_t applied, hash;
     /* checks: as of the last step of this life */
@@ -103,9 +105,15 @@ struct sim_applied { /* what was applied at an index, by whoever came first */
 
 struct sim_event {
     uint64_t at, seq;
-    enum { EV_TICK, EV_DELIVER, EV_DISK, EV_SENT } kind;
+    enum { EV_TICK, EV_DELIVER, EV_DISK, EV_SENT, EV_RESTART } kind;
     unsigned node, life; /* EV_DELIVER: the receiver, any life */
     void *data;
+};
+
+/* A callback that the core is owed for a snapshot message. */
+struct sim_sent {
+    struct raft_io_send *req;
+    raft_io_send_cb cb;
 };
 
 struct sim_held { /* a message in flight; all pointers lead into `bytes` */
@@ -145,9 +153,10 @@ struct sim {
     bool red;
     char invariant[32];
     char why[320];
-    uint64_t red_step;
+    uint64_t red_step, healed_ms;
     bool faults[8]; /* enum sim_fault: which were used */
     unsigned snapshot_threshold, snapshot_trailing;
+    uint64_t command_max; /* bytes */
 };
 
 enum sim_fault { F_ISLAND, F_ONE_WAY, F_CRASH, F_LOSS, F_DUPLICATE, F_REORDER, F_SLOW_DISK, F_TRANSFER };
@@ -171,6 +180,9 @@ void node_done(struct sim_node *node);
 void node_start(struct sim_node *node);
 void node_crash(struct sim_node *node);
 void node_tick(struct sim_node *node);
+void node_restart(struct sim_node *node); /* the orderly kind, by request of the guard */
+/* raft_add of a spare server that nobody else is. */
+bool node_add_spare(struct sim_node *node);
 /* Proposes one command; false if the node does not lead or is full. */
 bool node_propose(struct sim_node *node, size_t bytes);
 bool node_transfer(struct sim_node *node, raft_id to);
@@ -210,9 +222,11 @@ struct sim_result {
     uint64_t settle_ms; /* of the liveness phase */
     struct guard_counters counters;
 };
-/* Runs one seed in a child process, so that a crash inside the core is one red seed ("crash"), not the end. */
+/* Runs `run` with a fresh cluster in a child process, so that a crash inside the core is a red result ("crash"), not
+ * the end. sim_here does it in this process. */
+void sim_fork(const struct sim_config *cfg, void (*run)(struct sim *sim), struct sim_result *ret);
+void sim_here(const struct sim_config *cfg, void (*run)(struct sim *sim), struct sim_result *ret);
+/* One seed of a mode: nemesis, healing, liveness. */
 void sim_seed(const struct sim_config *cfg, struct sim_result *ret);
-/* In this process. */
-void sim_seed_here(const struct sim_config *cfg, struct sim_result *ret);
 
 #endif

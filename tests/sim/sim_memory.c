@@ -194,6 +194,9 @@ static int memory_truncate(struct sim_disk *d, raft_index index) {
 
 static int memory_put(struct sim_disk *d, unsigned trailing, struct raft_io_snapshot_put *req,
                       const struct raft_snapshot *s, raft_io_snapshot_put_cb cb) {
+    /* No configuration change is ever committed in this simulator. */
+    if (s->configuration.n != d->node->sim->cfg.voters)
+        sim_red(d->node->sim, "snapshot-config", "node %llu stores an uncommitted configuration", d->node->id);
     struct op *op = op_new(d, OP_PUT, req);
     op->put_cb = cb;
     op->trailing = trailing;

@@ -41,7 +41,7 @@ static void traffic(struct sim *sim, uint64_t ms) {
     while (!sim->red && sim->now_us < end) {
         for (unsigned i = 0; i < sim->cfg.voters; i++)
             if (node_leads(&sim->nodes[i]) && rng_below(&sim->rng, 3) > 0)
-                node_propose(&sim->nodes[i], pick(sim, 16, 200));
+                node_propose(&sim->nodes[i], pick(sim, 16, sim->command_max));
         sim_run(sim, pick(sim, 1, 12));
     }
 }
@@ -187,6 +187,8 @@ void nemesis_run(struct sim *sim) {
         sim->snapshot_threshold = 64;
         sim->snapshot_trailing = 16;
     }
+    /* Now and then commands so large that whoever falls behind needs a train. */
+    sim->command_max = rng_below(&sim->rng, 12) == 0 ? 150 << 10 : 200;
     for (unsigned i = 0; i < sim->cfg.voters && !sim->red; i++)
         node_start(&sim->nodes[i]);
     while (!sim->red && sim_ms(sim) < RUN_MS) {
@@ -207,18 +209,22 @@ static bool enough(const struct sim *sim) {
     return sim->cfg.mode != SIM_MIX || sim->crashes > 0;
 }
 
-void sim_seed_here(const struct sim_config *cfg, struct sim_result *ret) {
+static void whole_seed(struct sim *sim) {
+    nemesis_run(sim);
+    sim->healed_ms = sim_ms(sim);
+    if (!sim->red) nemesis_heal_and_wait(sim);
+}
+
+void sim_here(const struct sim_config *cfg, void (*run)(struct sim *sim), struct sim_result *ret) {
     static struct sim sim; /* too large for a stack; one run at a time */
     sim_init(&sim, cfg);
-    nemesis_run(&sim);
-    uint64_t healed = sim_ms(&sim);
-    if (!sim.red) nemesis_heal_and_wait(&sim);
+    run(&sim);
     memset(ret, 0, sizeof *ret);
     ret->seed = cfg->seed;
     ret->voters = cfg->voters;
     ret->trace = sim.trace;
     ret->sim_ms = sim_ms(&sim);
-    ret->settle_ms = sim_ms(&sim) - healed;
+    ret->settle_ms = sim_ms(&sim) - sim.healed_ms;
     ret->leaders = sim.leader_changes;
     ret->acked = sim.acked;
     ret->crashes = sim.crashes;
@@ -237,7 +243,19 @@ void sim_seed_here(const struct sim_config *cfg, struct sim_result *ret) {
     }
 }
 
-void sim_seed(const struct sim_config *cfg, struct sim_result *ret) {
+/* The child's end: the result through the pipe, and nothing of the parent's buffers. */
+_Noreturn static void child(int fd, const struct sim_config *cfg, void (*run)(struct sim *sim),
+                            struct sim_result *ret) {
+    static const int signals[] = {SIGSEGV, SIGABRT, SIGBUS, SIGFPE, SIGILL};
+    for (size_t i = 0; i < sizeof signals / sizeof signals[0]; i++)
+        signal(signals[i], SIG_DFL); /* a test framework may have its own ideas */
+    alarm(SEED_ALARM_S);
+    sim_here(cfg, run, ret);
+    if (cfg->trace != NULL) fflush(cfg->trace);
+    _exit(write(fd, ret, sizeof *ret) == (ssize_t)sizeof *ret ? 0 : 1);
+}
+
+void sim_fork(const struct sim_config *cfg, void (*run)(struct sim *sim), struct sim_result *ret) {
     int fds[2];
     CHECK(pipe(fds) == 0);
     if (cfg->trace != NULL) fflush(cfg->trace);
@@ -246,10 +264,7 @@ void sim_seed(const struct sim_config *cfg, struct sim_result *ret) {
     CHECK(pid >= 0);
     if (pid == 0) {
         close(fds[0]);
-        alarm(SEED_ALARM_S);
-        sim_seed_here(cfg, ret);
-        if (cfg->trace != NULL) fflush(cfg->trace);
-        _exit(write(fds[1], ret, sizeof *ret) == (ssize_t)sizeof *ret ? 0 : 1);
+        child(fds[1], cfg, run, ret);
     }
     close(fds[1]);
     ssize_t got = 0, n;
@@ -266,4 +281,8 @@ void sim_seed(const struct sim_config *cfg, struct sim_result *ret) {
     int signal_number = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
     snprintf(ret->invariant, sizeof ret->invariant, "%s", signal_number == SIGALRM ? "stuck" : "crash");
     snprintf(ret->why, sizeof ret->why, "the process ended with signal %d", signal_number);
+}
+
+void sim_seed(const struct sim_config *cfg, struct sim_result *ret) {
+    sim_fork(cfg, whole_seed, ret);
 }

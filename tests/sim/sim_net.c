@@ -7,11 +7,6 @@
 
 #include "base/check.h"
 
-struct sent {
-    struct raft_io_send *req;
-    raft_io_send_cb cb;
-};
-
 static size_t payload_size(const struct raft_message *m) {
     size_t size = 0;
     if (m->type == RAFT_IO_APPEND_ENTRIES) {
@@ -100,9 +95,9 @@ int net_send(struct sim_node *node, struct raft_io_send *req, const struct raft_
     sim_trace(sim, node->id << 16 | 's' << 8 | (m->type % 100 + '0'), m->server_id, m->append_entries.term, summary(m));
     if (!sim->nodes[to].up) return RAFT_NOCONNECTION;
     if (cb != NULL) {
-        struct sent *sent = malloc(sizeof *sent);
+        struct sim_sent *sent = malloc(sizeof *sent);
         CHECK(sent != NULL);
-        *sent = (struct sent){req, cb};
+        *sent = (struct sim_sent){req, cb};
         sim_at(sim, 2 * sim->delay_max_us, EV_SENT, from, node->life, sent);
     }
     enum sim_verdict verdict = sim->filter == NULL ? SIM_PASS : sim->filter(sim, from, to, m);

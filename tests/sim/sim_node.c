@@ -221,10 +221,13 @@ static int first_entry(void *ctx, uint64_t term, struct raft_buffer *ret) {
 static void fatal(void *ctx, enum guard_fatal kind, const char *why) {
     struct sim_node *node = ctx;
     static const char *const names[] = {"guard-breach", "disk", "unavailable", "restart"};
-    if (kind == GUARD_FATAL_RESTART)
+    if (kind == GUARD_FATAL_RESTART) { /* the disk goes on; by then the truncation is durable */
+        node->restart_wanted = true;
         node->sim->restarts_wanted++;
-    else
-        sim_red(node->sim, names[kind], "node %llu: %s", node->id, why);
+        sim_at(node->sim, 20 * SIM_MS, EV_RESTART, (unsigned)node->id - 1, node->life, NULL);
+        return;
+    }
+    sim_red(node->sim, names[kind], "node %llu: %s", node->id, why);
 }
 
 static void bootstrap(struct sim_node *node) {
@@ -251,6 +254,8 @@ void node_start(struct sim_node *node) {
     node_enter(node);
     node->life++;
     node->inflight = 0;
+    node->restart_wanted = false;
+    if (node->inflight_max == 0) node->inflight_max = SIM_INFLIGHT_MAX;
     node->transferring = false;
     node->applied = node->hash = 0;
     node->seen_term = node->seen_commit = 0;
@@ -262,7 +267,8 @@ void node_start(struct sim_node *node) {
         .version = 1, .data = node, .apply = fsm_apply, .snapshot = fsm_snapshot, .restore = fsm_restore};
     CHECK(raft_init(&node->raft, &node->outer, &node->fsm, node->id, node->address) == 0);
     if (node->life == 1) bootstrap(node);
-    raft_set_snapshot_threshold(&node->raft, sim->snapshot_threshold == 0 ? 1u << 30 : sim->snapshot_threshold);
+    unsigned threshold = node->snapshot_threshold != 0 ? node->snapshot_threshold : sim->snapshot_threshold;
+    raft_set_snapshot_threshold(&node->raft, threshold == 0 ? 1u << 30 : threshold);
     raft_set_snapshot_trailing(&node->raft, sim->snapshot_trailing == 0 ? 64 : sim->snapshot_trailing);
     node->up = true;
     int rv = guard_start(node->guard);
@@ -295,6 +301,11 @@ void node_crash(struct sim_node *node) {
     ops(node)->crash(node->disk);
     node_enter(NULL);
     stop(node);
+}
+
+void node_restart(struct sim_node *node) {
+    node_crash(node);
+    node_start(node);
 }
 
 void node_init(struct sim *sim, unsigned i) {
@@ -339,7 +350,7 @@ static void proposed(struct raft_apply *req, int status, void *result) {
 }
 
 bool node_propose(struct sim_node *node, size_t bytes) {
-    if (!node_leads(node) || node->inflight >= SIM_INFLIGHT_MAX || node->sim->red) return false;
+    if (!node_leads(node) || node->inflight >= node->inflight_max || node->sim->red) return false;
     node_enter(node);
     struct raft_apply *req = raft_malloc(sizeof *req);
     struct raft_buffer buf;
@@ -353,6 +364,20 @@ bool node_propose(struct sim_node *node, size_t bytes) {
         raft_free(req);
     }
     check_node(node);
+    node_enter(NULL);
+    return rv == 0;
+}
+
+static void added(struct raft_change *req, int status) {
+    (void)req;
+    (void)status;
+}
+
+bool node_add_spare(struct sim_node *node) {
+    node_enter(node);
+    struct raft_change *req = raft_calloc(1, sizeof *req);
+    int rv = raft_add(&node->raft, req, SIM_NODES_MAX + 1, "spare", added);
+    guard_settle(node->guard);
     node_enter(NULL);
     return rv == 0;
 }
