@@ -1,0 +1,5 @@
+conclave_test(test_agent_pure SOURCES test_agent_pure.c LIBS conclave_agent_core)
+conclave_test(test_agent_plan SOURCES test_agent_plan.c LIBS conclave_agent_core)
+conclave_test(test_agent_store SOURCES test_agent_store.c LIBS conclave_agent_store)
+conclave_test(test_agent_cgroup SOURCES test_agent_cgroup.c LIBS conclave_shim_lib)
+conclave_test(test_agent_shim SOURCES test_agent_shim.c LIBS conclave_shim_lib conclave_agent_store)
