@@ -132,7 +132,7 @@ int peers_member_set(struct peers *p, uint64_t id, const char *address, struct e
     strcpy(peer->text, address);
     peer->nonce = 0;
     peer->contact_ms = 0;
-    peer->redial_ms = 0;
+    peer->attempts = 0;
     peer->refused = peer->failure_logged = false;
     peer_dial(peer);
     return 0;

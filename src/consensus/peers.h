@@ -7,7 +7,7 @@
  * rejected and throw the leader back to probing; every entry message is a heartbeat as well); votes, results and
  * probes go in the priority lane.
  *
- *   dial -> HELLO -> WELCOME -> messages -> closed -> dial at once, then after 5, 10, 20 .. 200 ms
+ *   dial -> HELLO -> WELCOME -> messages -> closed -> dial at once, then after 1, 2, 4 .. 200 ms
  *
  * A connection is believed only behind a HELLO with our protocol, our cluster id, our node id as its target and a
  * member's id as its source; others are told why, cut, counted and logged.
@@ -33,8 +33,8 @@
 
 #define PEERS_MAX               15u         /* members other than ourselves */
 #define PEERS_QUEUE_BYTES       (16u << 20) /* messages waiting for one peer */
-#define PEERS_REDIAL_MIN_MS     5u
-#define PEERS_REDIAL_MAX_MS     200u
+#define PEERS_REDIAL_MAX_MS     200u        /* pause between two dials, and the first one after 1 ms */
+#define PEERS_CONNECT_MIN_MS    10u         /* patience with a dial: doubled each time, to at least 1 s */
 #define PEERS_PING_MS           250u
 #define PEERS_SNAPSHOT_STALL_MS 10000u
 

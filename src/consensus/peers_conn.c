@@ -18,6 +18,8 @@
 /* A connection that lasted this long was a real one: the next dial is immediate. */
 #define LASTED_MS 100u
 
+#define ATTEMPTS_MAX 10u /* counted; pauses and patience have reached their ends by then */
+
 void peer_hello_for(const struct peer *peer, enum peer_stream stream, uint8_t ret[PEER_HELLO_BYTES]) {
     const struct peers *p = peer->peers;
     struct peer_hello hello = {
@@ -84,7 +86,7 @@ static void refused(struct peer *peer, const uint8_t *payload, size_t len) {
         log_event(LOG_WARN, "peer_refused_us", "peer=%" PRIu64 " address=%s why=%s", peer->id, peer->text,
                   peer_refusal_text(why));
     peer->failure_logged = true;
-    peer->redial_ms = PEERS_REDIAL_MAX_MS;
+    peer->attempts = ATTEMPTS_MAX;
     link_close(peer->out);
 }
 
@@ -105,13 +107,13 @@ static void out_frame_cb(void *ctx, struct link *link, uint16_t type, const uint
 }
 
 static void redial(struct peer *peer) {
-    unsigned delay = peer->redial_ms;
-    peer->redial_ms = delay == 0 ? PEERS_REDIAL_MIN_MS : delay * 2;
-    if (peer->redial_ms > PEERS_REDIAL_MAX_MS) peer->redial_ms = PEERS_REDIAL_MAX_MS;
-    if (delay == 0)
+    if (peer->attempts == 0) {
         peer_dial(peer);
-    else
-        CHECK(uv_timer_start(&peer->redial, peer_redial_cb, delay, 0) == 0);
+        return;
+    }
+    unsigned delay = 1u << (peer->attempts - 1);
+    if (delay > PEERS_REDIAL_MAX_MS) delay = PEERS_REDIAL_MAX_MS;
+    CHECK(uv_timer_start(&peer->redial, peer_redial_cb, delay, 0) == 0);
 }
 
 static void out_close_cb(void *ctx, struct link *link, enum link_reason reason, const struct err *err) {
@@ -123,7 +125,7 @@ static void out_close_cb(void *ctx, struct link *link, enum link_reason reason, 
                       "peer=%" PRIu64 " address=%s reason=%s text=\"%s\"", peer->id, peer->text,
                       link_reason_name(reason), err ? err->text : "");
         peer->failure_logged = true;
-        if (peer->welcomed && peers_now(p) - peer->opened_ms >= LASTED_MS) peer->redial_ms = 0;
+        if (peer->welcomed && peers_now(p) - peer->opened_ms >= LASTED_MS) peer->attempts = 0;
         peer->refused = reason == LINK_REFUSED;
         peer->out = NULL;
         peer->welcomed = false;
@@ -145,6 +147,12 @@ void peer_dial(struct peer *peer) {
     uv_timer_stop(&peer->redial);
     struct link_options options;
     peers_link_options(p, &options, PEERS_QUEUE_BYTES);
+    /* A dial that meets a process on its way out may be dropped without an answer, and the kernel asks again only after
+     * a second. So the first dials are given up soon; where the way is longer than that, one of the next gets through.
+     */
+    unsigned patience = PEERS_CONNECT_MIN_MS << peer->attempts;
+    if (patience < options.connect_timeout_ms) options.connect_timeout_ms = patience;
+    if (peer->attempts < ATTEMPTS_MAX) peer->attempts++;
     struct err err;
     p->counters.dials++;
     peer->out = link_connect(p->config.net, &peer->address, &options, &callbacks, peer, &err);
@@ -225,8 +233,13 @@ static void inbound_hello(struct inbound *in, const uint8_t *payload, size_t len
     (void)link_send(in->link, LINK_CONTROL, PEER_FRAME_WELCOME, answer, sizeof answer, NULL, 0);
     inbound_adopt(in, peer, hello.stream);
     peer_meet(peer, hello.nonce);
-    peer->redial_ms = 0;
-    peer_dial(peer); /* it lives: do not wait for the timer */
+    /* It lives: do not wait for the timer, nor for a dial that it may never have seen. */
+    if (peer->out && !link_is_open(peer->out)) {
+        link_close(peer->out);
+        peer->out = NULL;
+    }
+    peer->attempts = 0;
+    peer_dial(peer);
 }
 
 static void inbound_message(struct inbound *in, const uint8_t *payload, size_t len) {
@@ -291,7 +304,7 @@ static void inbound_close_cb(void *ctx, struct link *link, enum link_reason reas
     if (peer == NULL || !messages || peer->in != NULL) return;
     judge(peer);
     if (peer->out == NULL && peer->id != 0) {
-        peer->redial_ms = 0;
+        peer->attempts = 0;
         peer_dial(peer);
     }
 }

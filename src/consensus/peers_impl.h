@@ -23,7 +23,7 @@ struct peer {
     char text[PEER_ADDRESS_MAX];
     struct address address;
     uv_timer_t redial;
-    unsigned redial_ms;        /* delay before the next dial; 0 = at once */
+    unsigned attempts;         /* dials since the last connection that was one */
     struct link *out;          /* ours to it: connecting, or open; NULL between two dials */
     bool welcomed;             /* it has answered our hello on `out` */
     uint64_t opened_ms;        /* when `out` was welcomed */

@@ -35,7 +35,7 @@
 #define REPLICA_SLICE_US        2000u /* of applying, a turn */
 #define REPLICA_SNAPSHOT_BYTES  (64u << 20)
 #define REPLICA_ENTRIES_MAX     100000u /* entries between snapshots, whatever their size */
-#define REPLICA_TRAILING_MIN    64u
+#define REPLICA_TRAILING_MIN    4u
 #define REPLICA_DRAIN_BYTES_MAX (4u << 20) /* backlog that a snapshot may apply at once, outside the slices */
 #define REPLICA_READ_MS         1000u
 #define REPLICA_READS_OUT_MAX   64u /* probes under way; further reads wait and share the next */

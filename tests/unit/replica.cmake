@@ -1,1 +1,2 @@
 conclave_test(test_peer_codec SOURCES test_peer_codec.c LIBS conclave_consensus)
+conclave_test(test_peers SOURCES test_peers.c LIBS conclave_consensus)
