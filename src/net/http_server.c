@@ -172,6 +172,8 @@ static void socket_received(struct net_stream *s, const uint8_t *data, size_t le
     socket_touch(sock);
     if (taken == len) return;
     if (buf_append(&sock->pending, data + taken, len - taken)) http_conn_set_phase(c, PHASE_CUT);
+    /* at once: uv calls here many times in a row while it has data */
+    if (sock->pending.len >= PENDING_BYTES) (void)net_stream_read(s, false);
     net_defer(sock->server->net, &sock->task);
 }
 
