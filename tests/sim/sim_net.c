@@ -19,14 +19,13 @@ static size_t payload_size(const struct raft_message *m) {
     return size;
 }
 
-static void configuration_copy(const struct raft_configuration *from, struct raft_configuration *to) {
-    raft_configuration_init(to);
-    for (unsigned i = 0; i < from->n; i++)
-        CHECK(raft_configuration_add(to, from->servers[i].id, from->servers[i].address, from->servers[i].role) == 0);
+/* No configuration change is ever committed here, so every snapshot carries the one that all began with. */
+static void configuration_build(const struct sim *sim, struct raft_configuration *ret) {
+    raft_configuration_init(ret);
+    for (unsigned i = 0; i < sim->cfg.voters; i++)
+        CHECK(raft_configuration_add(ret, sim->nodes[i].id, sim->nodes[i].address, RAFT_VOTER) == 0);
 }
 
-/* The configuration inside a snapshot message is the same on all nodes in this simulator (there are no membership
- * changes), so the receiver's copy is made from the sender's bootstrap list at delivery. */
 static struct sim_held *copy(const struct raft_message *m, unsigned from, unsigned to) {
     struct sim_held *held = calloc(1, sizeof *held);
     size_t size = payload_size(m);
@@ -148,7 +147,7 @@ void net_deliver(struct sim *sim, unsigned to, struct sim_held *held) {
         void *data = raft_malloc(m.install_snapshot.data.len);
         memcpy(data, held->bytes, m.install_snapshot.data.len);
         m.install_snapshot.data.base = data;
-        configuration_copy(&node->raft.configuration, &m.install_snapshot.conf);
+        configuration_build(sim, &m.install_snapshot.conf);
     }
     node->recv(&node->inner, &m);
     net_free(held);

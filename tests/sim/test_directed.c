@@ -403,7 +403,7 @@ static void far_behind(struct sim *sim) {
 
 static void truncated_change(struct sim *sim) {
     sim->snapshot_threshold = 16;
-    sim->snapshot_trailing = 4;
+    sim->snapshot_trailing = 16;
     begin(sim, 0);
     for (unsigned i = 0; i < 40; i++) {
         node_propose(&sim->nodes[0], 16);
