@@ -85,7 +85,7 @@ static void dispatch(struct sim *sim, struct sim_event *ev) {
         net_deliver(sim, ev->node, ev->data);
         break;
     case EV_DISK:
-        if (valid) sim->cfg.store == SIM_STORE_WAL ? sim_wal_ops.step(node->disk) : sim_memory_ops.step(node->disk);
+        if (valid) node_disk(node, ev->data);
         break;
     case EV_SENT:
         if (valid) ((struct sim_sent *)ev->data)->cb(((struct sim_sent *)ev->data)->req, 0);

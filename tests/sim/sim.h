@@ -25,7 +25,7 @@
 
 struct sim;
 struct sim_node;
-struct sim_disk;
+struct sim_log;
 
 enum sim_mode { SIM_SCRIPT, SIM_ISLANDS, SIM_MIX, SIM_HAMMER };
 enum sim_store { SIM_STORE_WAL, SIM_STORE_MEMORY };
@@ -41,28 +41,28 @@ struct sim_config {
 
 /* What a disk does for a node. The same functions for a plain list of entries and for the real write-ahead log over
  * simulated sectors. */
-struct sim_disk_ops {
-    struct sim_disk *(*new)(struct sim_node *node);
-    void (*free)(struct sim_disk *d);
-    void (*open)(struct sim_disk *d); /* before load, after a crash */
-    int (*load)(struct sim_disk *d, raft_term *term, raft_id *vote, struct raft_snapshot **snapshot, raft_index *start,
+struct sim_log_ops {
+    struct sim_log *(*new)(struct sim_node *node);
+    void (*free)(struct sim_log *d);
+    void (*open)(struct sim_log *d); /* before load, after a crash */
+    int (*load)(struct sim_log *d, raft_term *term, raft_id *vote, struct raft_snapshot **snapshot, raft_index *start,
                 struct raft_entry **entries, size_t *n);
-    int (*bootstrap)(struct sim_disk *d, const struct raft_configuration *conf);
-    int (*set_term)(struct sim_disk *d, raft_term term);
-    int (*set_vote)(struct sim_disk *d, raft_id id);
-    int (*append)(struct sim_disk *d, struct raft_io_append *req, const struct raft_entry *entries, unsigned n,
+    int (*bootstrap)(struct sim_log *d, const struct raft_configuration *conf);
+    int (*set_term)(struct sim_log *d, raft_term term);
+    int (*set_vote)(struct sim_log *d, raft_id id);
+    int (*append)(struct sim_log *d, struct raft_io_append *req, const struct raft_entry *entries, unsigned n,
                   raft_io_append_cb cb);
-    int (*truncate)(struct sim_disk *d, raft_index index);
-    int (*put)(struct sim_disk *d, unsigned trailing, struct raft_io_snapshot_put *req, const struct raft_snapshot *s,
+    int (*truncate)(struct sim_log *d, raft_index index);
+    int (*put)(struct sim_log *d, unsigned trailing, struct raft_io_snapshot_put *req, const struct raft_snapshot *s,
                raft_io_snapshot_put_cb cb);
-    int (*get)(struct sim_disk *d, struct raft_io_snapshot_get *req, raft_io_snapshot_get_cb cb);
-    void (*tick)(struct sim_disk *d);                /* every 5 ms */
-    void (*step)(struct sim_disk *d);                /* an event that the disk asked for with sim_disk_at */
-    void (*crash)(struct sim_disk *d);               /* forgets what was not durable, at random */
-    raft_index (*durable)(const struct sim_disk *d); /* last entry that a crash now would keep */
+    int (*get)(struct sim_log *d, struct raft_io_snapshot_get *req, raft_io_snapshot_get_cb cb);
+    void (*tick)(struct sim_log *d);                /* every 5 ms */
+    void (*step)(struct sim_log *d, void *data);    /* an event that the disk asked for with sim_disk_at */
+    void (*crash)(struct sim_log *d);               /* forgets what was not durable, at random */
+    raft_index (*durable)(const struct sim_log *d); /* last entry that a crash now would keep */
 };
-extern const struct sim_disk_ops sim_memory_ops;
-extern const struct sim_disk_ops sim_wal_ops;
+extern const struct sim_log_ops sim_memory_ops;
+extern const struct sim_log_ops sim_wal_ops;
 
 struct sim_alloc { /* list of what a node's core and guard have allocated */
     struct queue all;
@@ -81,7 +81,7 @@ struct sim_node {
     raft_io_tick_cb tick;
     raft_io_recv_cb recv;
     struct sim_alloc heap;
-    struct sim_disk *disk;
+    struct sim_log *disk;
     bool timers_off;  /* scripts: no ticks */
     bool disk_held;   /* scripts: the disk completes nothing */
     uint64_t slow_us; /* added to every disk operation */
@@ -180,6 +180,8 @@ void node_done(struct sim_node *node);
 void node_start(struct sim_node *node);
 void node_crash(struct sim_node *node);
 void node_tick(struct sim_node *node);
+void node_disk(struct sim_node *node, void *data);
+const struct sim_log_ops *node_ops(const struct sim_node *node);
 void node_restart(struct sim_node *node); /* the orderly kind, by request of the guard */
 /* raft_add of a spare server that nobody else is. */
 bool node_add_spare(struct sim_node *node);

@@ -55,7 +55,7 @@ static void check_committed(struct sim_node *node) {
 void check_node(struct sim_node *node) {
     struct sim *sim = node->sim;
     const struct raft *r = &node->raft;
-    const struct sim_disk_ops *disk = sim->cfg.store == SIM_STORE_WAL ? &sim_wal_ops : &sim_memory_ops;
+    const struct sim_log_ops *disk = node_ops(node);
     if (sim->red || node->restart_wanted) return; /* one that is about to restart is judged by its disk */
     if (r->state == RAFT_UNAVAILABLE) sim_red(sim, "unavailable", "node %llu: the core gave up", node->id);
     if (r->current_term < node->seen_term) sim_red(sim, "term", "node %llu: term went back", node->id);

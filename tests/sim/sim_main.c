@@ -185,7 +185,7 @@ static double seconds_now(void) {
 }
 
 int main(int argc, char **argv) {
-    struct options o = {.cfg = {.voters = 3, .mode = SIM_MIX, .store = SIM_STORE_MEMORY}, .rev = "unknown"};
+    struct options o = {.cfg = {.voters = 3, .mode = SIM_MIX, .store = SIM_STORE_WAL}, .rev = "unknown"};
     struct sum sum = {0};
     if (!parse(argc, argv, &o)) return usage();
     if (o.trace) o.cfg.trace = stderr;

@@ -33,7 +33,7 @@ struct op {
     raft_io_snapshot_get_cb get_cb;
 };
 
-struct sim_disk {
+struct sim_log {
     struct sim_node *node;
     raft_term term;
     raft_id vote;
@@ -48,8 +48,8 @@ struct sim_disk {
     uint64_t last_done_us;
 };
 
-static struct sim_disk *memory_new(struct sim_node *node) {
-    struct sim_disk *d = calloc(1, sizeof *d);
+static struct sim_log *memory_new(struct sim_node *node) {
+    struct sim_log *d = calloc(1, sizeof *d);
     CHECK(d != NULL);
     d->node = node;
     d->start = 1;
@@ -65,23 +65,23 @@ static void op_free(struct op *op) {
     free(op);
 }
 
-static void cut(struct sim_disk *d, raft_index index) { /* drops entries from index on */
+static void cut(struct sim_log *d, raft_index index) { /* drops entries from index on */
     while (d->n > 0 && d->start + d->n > index)
         free(d->entries[--d->n].data);
 }
 
-static void memory_free(struct sim_disk *d) {
+static void memory_free(struct sim_log *d) {
     cut(d, 0);
     free(d->entries);
     free(d->snap);
     free(d);
 }
 
-static void memory_open(struct sim_disk *d) {
+static void memory_open(struct sim_log *d) {
     CHECK(queue_empty(&d->ops));
 }
 
-static void put_entry(struct sim_disk *d, struct entry entry) { /* takes its data */
+static void put_entry(struct sim_log *d, struct entry entry) { /* takes its data */
     if (d->n == d->cap) {
         d->cap = d->cap == 0 ? 64 : 2 * d->cap;
         d->entries = realloc(d->entries, d->cap * sizeof *d->entries);
@@ -90,7 +90,7 @@ static void put_entry(struct sim_disk *d, struct entry entry) { /* takes its dat
     d->entries[d->n++] = entry;
 }
 
-static struct raft_snapshot *snapshot_of(const struct sim_disk *d) {
+static struct raft_snapshot *snapshot_of(const struct sim_log *d) {
     if (d->snap_index == 0) return NULL;
     struct raft_snapshot *s = raft_calloc(1, sizeof *s);
     s->index = d->snap_index;
@@ -109,7 +109,7 @@ static struct raft_snapshot *snapshot_of(const struct sim_disk *d) {
     return s;
 }
 
-static int memory_load(struct sim_disk *d, raft_term *term, raft_id *vote, struct raft_snapshot **snapshot,
+static int memory_load(struct sim_log *d, raft_term *term, raft_id *vote, struct raft_snapshot **snapshot,
                        raft_index *start, struct raft_entry **entries, size_t *n) {
     size_t bytes = 0;
     *term = d->term;
@@ -135,7 +135,7 @@ static int memory_load(struct sim_disk *d, raft_term *term, raft_id *vote, struc
     return 0;
 }
 
-static int memory_bootstrap(struct sim_disk *d, const struct raft_configuration *conf) {
+static int memory_bootstrap(struct sim_log *d, const struct raft_configuration *conf) {
     struct raft_buffer buf;
     CHECK(d->n == 0 && raft_configuration_encode(conf, &buf) == 0);
     struct entry entry = {.term = 1, .type = RAFT_CHANGE, .len = buf.len, .data = malloc(buf.len)};
@@ -146,19 +146,19 @@ static int memory_bootstrap(struct sim_disk *d, const struct raft_configuration 
     return 0;
 }
 
-static int memory_set_term(struct sim_disk *d, raft_term term) {
+static int memory_set_term(struct sim_log *d, raft_term term) {
     d->term = term;
     d->vote = 0;
     return 0;
 }
 
-static int memory_set_vote(struct sim_disk *d, raft_id id) {
+static int memory_set_vote(struct sim_log *d, raft_id id) {
     d->vote = id;
     return 0;
 }
 
 /* Queues an operation behind all others. */
-static struct op *op_new(struct sim_disk *d, int kind, void *req) {
+static struct op *op_new(struct sim_log *d, int kind, void *req) {
     struct sim *sim = d->node->sim;
     struct op *op = calloc(1, sizeof *op);
     CHECK(op != NULL);
@@ -173,7 +173,7 @@ static struct op *op_new(struct sim_disk *d, int kind, void *req) {
     return op;
 }
 
-static int memory_append(struct sim_disk *d, struct raft_io_append *req, const struct raft_entry *entries, unsigned n,
+static int memory_append(struct sim_log *d, struct raft_io_append *req, const struct raft_entry *entries, unsigned n,
                          raft_io_append_cb cb) {
     struct op *op = op_new(d, OP_APPEND, req);
     op->append_cb = cb;
@@ -187,12 +187,12 @@ static int memory_append(struct sim_disk *d, struct raft_io_append *req, const s
     return 0;
 }
 
-static int memory_truncate(struct sim_disk *d, raft_index index) {
+static int memory_truncate(struct sim_log *d, raft_index index) {
     op_new(d, OP_TRUNCATE, NULL)->index = index;
     return 0;
 }
 
-static int memory_put(struct sim_disk *d, unsigned trailing, struct raft_io_snapshot_put *req,
+static int memory_put(struct sim_log *d, unsigned trailing, struct raft_io_snapshot_put *req,
                       const struct raft_snapshot *s, raft_io_snapshot_put_cb cb) {
     /* No configuration change is ever committed in this simulator. */
     if (s->configuration.n != d->node->sim->cfg.voters)
@@ -209,12 +209,12 @@ static int memory_put(struct sim_disk *d, unsigned trailing, struct raft_io_snap
     return 0;
 }
 
-static int memory_get(struct sim_disk *d, struct raft_io_snapshot_get *req, raft_io_snapshot_get_cb cb) {
+static int memory_get(struct sim_log *d, struct raft_io_snapshot_get *req, raft_io_snapshot_get_cb cb) {
     op_new(d, OP_GET, req)->get_cb = cb;
     return 0;
 }
 
-static void effect_put(struct sim_disk *d, struct op *op) {
+static void effect_put(struct sim_log *d, struct op *op) {
     free(d->snap);
     d->snap = op->state;
     d->snap_len = op->state_len;
@@ -239,7 +239,7 @@ static void effect_put(struct sim_disk *d, struct op *op) {
 }
 
 /* What the operation does to the medium; `limit` is how many entries of an append land. */
-static void effect(struct sim_disk *d, struct op *op, unsigned limit) {
+static void effect(struct sim_log *d, struct op *op, unsigned limit) {
     switch (op->kind) {
     case OP_APPEND:
         for (unsigned i = 0; i < op->n && i < limit; i++) {
@@ -258,7 +258,8 @@ static void effect(struct sim_disk *d, struct op *op, unsigned limit) {
     }
 }
 
-static void memory_step(struct sim_disk *d) {
+static void memory_step(struct sim_log *d, void *data) {
+    (void)data;
     while (!queue_empty(&d->ops) && !d->node->disk_held) {
         struct op *op = QUEUE_ENTRY(d->ops.next, struct op, link);
         if (op->done_us > d->node->sim->now_us) break;
@@ -271,7 +272,7 @@ static void memory_step(struct sim_disk *d) {
     }
 }
 
-static void memory_crash(struct sim_disk *d) {
+static void memory_crash(struct sim_log *d) {
     struct sim *sim = d->node->sim;
     bool torn = false;
     while (!queue_empty(&d->ops)) {
@@ -289,26 +290,26 @@ static void memory_crash(struct sim_disk *d) {
     d->last_done_us = 0;
 }
 
-static void memory_tick(struct sim_disk *d) {
-    if (!queue_empty(&d->ops)) memory_step(d); /* after a held disk was let go */
+static void memory_tick(struct sim_log *d) {
+    if (!queue_empty(&d->ops)) memory_step(d, NULL); /* after a held disk was let go */
 }
 
-static raft_index memory_durable(const struct sim_disk *d) {
+static raft_index memory_durable(const struct sim_log *d) {
     return d->start + d->n - 1;
 }
 
-const struct sim_disk_ops sim_memory_ops = {.new = memory_new,
-                                            .free = memory_free,
-                                            .open = memory_open,
-                                            .load = memory_load,
-                                            .bootstrap = memory_bootstrap,
-                                            .set_term = memory_set_term,
-                                            .set_vote = memory_set_vote,
-                                            .append = memory_append,
-                                            .truncate = memory_truncate,
-                                            .put = memory_put,
-                                            .get = memory_get,
-                                            .tick = memory_tick,
-                                            .step = memory_step,
-                                            .crash = memory_crash,
-                                            .durable = memory_durable};
+const struct sim_log_ops sim_memory_ops = {.new = memory_new,
+                                           .free = memory_free,
+                                           .open = memory_open,
+                                           .load = memory_load,
+                                           .bootstrap = memory_bootstrap,
+                                           .set_term = memory_set_term,
+                                           .set_vote = memory_set_vote,
+                                           .append = memory_append,
+                                           .truncate = memory_truncate,
+                                           .put = memory_put,
+                                           .get = memory_get,
+                                           .tick = memory_tick,
+                                           .step = memory_step,
+                                           .crash = memory_crash,
+                                           .durable = memory_durable};

@@ -41,7 +41,7 @@ static void traffic(struct sim *sim, uint64_t ms) {
     while (!sim->red && sim->now_us < end) {
         for (unsigned i = 0; i < sim->cfg.voters; i++)
             if (node_leads(&sim->nodes[i]) && rng_below(&sim->rng, 3) > 0)
-                node_propose(&sim->nodes[i], pick(sim, 16, sim->command_max));
+                node_propose(&sim->nodes[i], pick(sim, 16, rng_below(&sim->rng, 6) == 0 ? sim->command_max : 200));
         sim_run(sim, pick(sim, 1, 12));
     }
 }
@@ -188,7 +188,7 @@ void nemesis_run(struct sim *sim) {
         sim->snapshot_trailing = 16;
     }
     /* Now and then commands so large that whoever falls behind needs a train. */
-    sim->command_max = rng_below(&sim->rng, 12) == 0 ? 150 << 10 : 200;
+    sim->command_max = rng_below(&sim->rng, 16) == 0 ? 150 << 10 : 200;
     for (unsigned i = 0; i < sim->cfg.voters && !sim->red; i++)
         node_start(&sim->nodes[i]);
     while (!sim->red && sim_ms(sim) < RUN_MS) {

@@ -87,13 +87,17 @@ static struct sim_node *node_of(struct raft_io *io) {
     return io->impl;
 }
 
-static const struct sim_disk_ops *ops(const struct sim_node *node) {
+const struct sim_log_ops *node_ops(const struct sim_node *node) {
     return node->sim->cfg.store == SIM_STORE_WAL ? &sim_wal_ops : &sim_memory_ops;
+}
+
+void node_disk(struct sim_node *node, void *data) {
+    node_ops(node)->step(node->disk, data);
 }
 
 static int io_load(struct raft_io *io, raft_term *term, raft_id *vote, struct raft_snapshot **snapshot,
                    raft_index *start, struct raft_entry *entries[], size_t *n) {
-    return ops(node_of(io))->load(node_of(io)->disk, term, vote, snapshot, start, entries, n);
+    return node_ops(node_of(io))->load(node_of(io)->disk, term, vote, snapshot, start, entries, n);
 }
 
 static int io_start(struct raft_io *io, unsigned msecs, raft_io_tick_cb tick, raft_io_recv_cb recv) {
@@ -105,15 +109,15 @@ static int io_start(struct raft_io *io, unsigned msecs, raft_io_tick_cb tick, ra
 }
 
 static int io_bootstrap(struct raft_io *io, const struct raft_configuration *conf) {
-    return ops(node_of(io))->bootstrap(node_of(io)->disk, conf);
+    return node_ops(node_of(io))->bootstrap(node_of(io)->disk, conf);
 }
 
 static int io_set_term(struct raft_io *io, raft_term term) {
-    return ops(node_of(io))->set_term(node_of(io)->disk, term);
+    return node_ops(node_of(io))->set_term(node_of(io)->disk, term);
 }
 
 static int io_set_vote(struct raft_io *io, raft_id id) {
-    return ops(node_of(io))->set_vote(node_of(io)->disk, id);
+    return node_ops(node_of(io))->set_vote(node_of(io)->disk, id);
 }
 
 static int io_send(struct raft_io *io, struct raft_io_send *req, const struct raft_message *m, raft_io_send_cb cb) {
@@ -122,20 +126,20 @@ static int io_send(struct raft_io *io, struct raft_io_send *req, const struct ra
 
 static int io_append(struct raft_io *io, struct raft_io_append *req, const struct raft_entry entries[], unsigned n,
                      raft_io_append_cb cb) {
-    return ops(node_of(io))->append(node_of(io)->disk, req, entries, n, cb);
+    return node_ops(node_of(io))->append(node_of(io)->disk, req, entries, n, cb);
 }
 
 static int io_truncate(struct raft_io *io, raft_index index) {
-    return ops(node_of(io))->truncate(node_of(io)->disk, index);
+    return node_ops(node_of(io))->truncate(node_of(io)->disk, index);
 }
 
 static int io_put(struct raft_io *io, unsigned trailing, struct raft_io_snapshot_put *req,
                   const struct raft_snapshot *snapshot, raft_io_snapshot_put_cb cb) {
-    return ops(node_of(io))->put(node_of(io)->disk, trailing, req, snapshot, cb);
+    return node_ops(node_of(io))->put(node_of(io)->disk, trailing, req, snapshot, cb);
 }
 
 static int io_get(struct raft_io *io, struct raft_io_snapshot_get *req, raft_io_snapshot_get_cb cb) {
-    return ops(node_of(io))->get(node_of(io)->disk, req, cb);
+    return node_ops(node_of(io))->get(node_of(io)->disk, req, cb);
 }
 
 static void inner_bind(struct sim_node *node) {
@@ -259,7 +263,7 @@ void node_start(struct sim_node *node) {
     node->transferring = false;
     node->applied = node->hash = 0;
     node->seen_term = node->seen_commit = 0;
-    ops(node)->open(node->disk);
+    node_ops(node)->open(node->disk);
     inner_bind(node);
     node->guard = guard_new(&node->outer, &node->inner, &cfg);
     guard_switch_off(node->guard, sim->cfg.off);
@@ -298,7 +302,7 @@ void node_crash(struct sim_node *node) {
     sim_trace(sim, node->id << 16 | 'X' << 8 | 'X', node->raft.current_term, node->raft.commit_index, 0);
     sim->crashes++;
     node_enter(node);
-    ops(node)->crash(node->disk);
+    node_ops(node)->crash(node->disk);
     node_enter(NULL);
     stop(node);
 }
@@ -314,21 +318,21 @@ void node_init(struct sim *sim, unsigned i) {
     node->id = i + 1;
     snprintf(node->address, sizeof node->address, "n%u", i + 1);
     queue_init(&node->heap.all);
-    node->disk = ops(node)->new (node);
+    node->disk = node_ops(node)->new (node);
 }
 
 void node_done(struct sim_node *node) {
     node_enter(node);
-    if (node->up) ops(node)->crash(node->disk);
+    if (node->up) node_ops(node)->crash(node->disk);
     node_enter(NULL);
     stop(node);
-    ops(node)->free(node->disk);
+    node_ops(node)->free(node->disk);
 }
 
 void node_tick(struct sim_node *node) {
     struct sim *sim = node->sim;
     sim_at(sim, GUARD_TICK_MS * SIM_MS, EV_TICK, (unsigned)node->id - 1, node->life, NULL);
-    ops(node)->tick(node->disk);
+    node_ops(node)->tick(node->disk);
     if (!node->timers_off) node->tick(&node->inner);
 }
 

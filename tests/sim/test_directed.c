@@ -387,6 +387,7 @@ static bool third_caught_up(struct sim *sim) {
 }
 
 static void far_behind(struct sim *sim) {
+    sim->command_max = 100 << 10;
     begin(sim, 0);
     connect_only(sim, 0x3);
     sim->filter = size_filter;
@@ -449,22 +450,23 @@ static void change_in_snapshot(struct sim *sim) {
 
 /* ---- the tests ---- */
 
-static struct sim_result run(void (*schedule)(struct sim *sim), unsigned voters, unsigned off) {
-    struct sim_config cfg = {.seed = 7, .voters = voters, .mode = SIM_SCRIPT, .store = SIM_STORE_MEMORY, .off = off};
+static struct sim_result run(void (*schedule)(struct sim *sim), unsigned voters, unsigned off, enum sim_store store) {
+    struct sim_config cfg = {.seed = 7, .voters = voters, .mode = SIM_SCRIPT, .store = store, .off = off};
     if (getenv("SIM_TRACE") != NULL) cfg.trace = stderr;
     struct sim_result r;
     sim_fork(&cfg, schedule, &r);
-    print_message("    off %#06x: %s %s %s\n", off, r.red ? "red" : "green", r.invariant, r.why);
+    print_message("    off %#06x, %s: %s %s %s\n", off, store == SIM_STORE_WAL ? "wal" : "memory",
+                  r.red ? "red" : "green", r.invariant, r.why);
     return r;
 }
 
 static void expect_green(void (*schedule)(struct sim *sim), unsigned voters, unsigned off) {
-    struct sim_result r = run(schedule, voters, off);
-    assert_false(r.red);
+    assert_false(run(schedule, voters, off, SIM_STORE_MEMORY).red);
+    assert_false(run(schedule, voters, off, SIM_STORE_WAL).red);
 }
 
 static void expect_red(void (*schedule)(struct sim *sim), unsigned voters, unsigned off, const char *a, const char *b) {
-    struct sim_result r = run(schedule, voters, off);
+    struct sim_result r = run(schedule, voters, off, SIM_STORE_MEMORY);
     assert_true(r.red);
     assert_true(strcmp(r.invariant, a) == 0 || (b != NULL && strcmp(r.invariant, b) == 0));
 }
@@ -521,7 +523,7 @@ static void h_requests_wait_for_older_writes(void **state) {
 
 static void i_requests_below_our_snapshot_are_trimmed(void **state) {
     (void)state;
-    struct sim_result r = run(whole_log, 3, ONLY(GUARD_I | GUARD_K | GUARD_G | GUARD_M));
+    struct sim_result r = run(whole_log, 3, ONLY(GUARD_I | GUARD_K | GUARD_G | GUARD_M), SIM_STORE_MEMORY);
     assert_true(r.red);
     expect_green(whole_log, 3, ONLY(GUARD_K));
     expect_green(whole_log, 3, 0);
