@@ -450,6 +450,7 @@ void replica_status(struct replica *r, struct replica_status *ret) {
         store_stats(r->store, &store);
         ret->log_bytes = store.log_bytes;
         ret->writes = store.syncs;
+        ret->fsync_p50_us = store.sync_p50_us;
         ret->fsync_p99_us = store.sync_p99_us;
         ret->disk_free_bytes = r->space.free_bytes;
     }

@@ -39,7 +39,7 @@ enum replica_role { REPLICA_FOLLOWER, REPLICA_CANDIDATE, REPLICA_LEADER };
 struct replica_app {
     void *ctx;
     /* Writes the first command of a term that this node leads; it will be alone in the term's first entry. Must
-     * succeed. */
+     * succeed. Comes before role_changed tells of it, and while entries of older terms may still be unapplied. */
     void (*first_command)(void *ctx, uint64_t term, struct buf *ret);
     /* One committed command (borrowed bytes). `ticket` is what this node gave to replica_propose for it in this process
      * life, or NULL. There is no error: a bad command is an outcome. The application may stop the process. */
@@ -91,8 +91,8 @@ int replica_open(uv_loop_t *loop, const struct replica_config *config, const str
 void replica_close(struct replica *replica, void (*closed)(void *ctx), void *ctx);
 
 /* Queues one command (bytes are copied, 1..REPLICA_COMMAND_MAX). Commands of one loop turn share an entry.
- * Returns 0 and the ticket (non-NULL) comes back once; or ERR_NOT_LEADER, ERR_BUSY (queue of 64 MiB or 200,000 commands
- * is full, or the disk's soft reserve is reached), ERR_LIMIT, and the ticket does not come back. */
+ * Returns 0 and the ticket comes back once (a NULL ticket does not); or ERR_NOT_LEADER, ERR_BUSY (queue of 64 MiB or
+ * 200,000 commands is full, or the disk's soft reserve is reached), ERR_LIMIT, and the ticket does not come back. */
 int replica_propose(struct replica *replica, const uint8_t *command, size_t len, void *ticket);
 
 /* Linearizable read: cb(ctx, 0) once this node has applied everything that was committed anywhere before the call; or
@@ -115,7 +115,7 @@ struct replica_status {
     uint64_t first_index, last_index, commit_index, applied_index, snapshot_index;
     int64_t leader_since_ms; /* how long this leader has been known here; -1 while none is */
     uint64_t log_bytes, disk_free_bytes;
-    uint64_t writes, fsync_p99_us; /* durable writes since start, and their latency */
+    uint64_t writes, fsync_p50_us, fsync_p99_us; /* durable writes since start, and their latency */
     uint64_t pending_commands, pending_bytes;
     unsigned peer_count; /* ourselves included */
     struct replica_peer_status peers[REPLICA_MEMBERS_MAX];

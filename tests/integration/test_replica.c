@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Three replicas in one process: real disk, real connections, one loop. */
+#include "../lib/cmocka_all.h"
+
+#include "../lib/replica_cluster.h"
+
+static struct cluster *start(unsigned nodes, uint64_t snapshot_bytes) {
+    struct cluster *c = malloc(sizeof *c);
+    assert_non_null(c);
+    cluster_init(c, CLUSTER_NODES);
+    c->snapshot_bytes = snapshot_bytes;
+    for (unsigned i = 0; i < nodes; i++)
+        node_start(c, i);
+    assert_true(cluster_wait(c, has_leader, 5000));
+    return c;
+}
+
+static void stop(struct cluster *c) {
+    for (unsigned i = 0; i < CLUSTER_NODES; i++)
+        assert_int_equal(c->nodes[i].fatal, 0);
+    cluster_done(c);
+    free(c);
+}
+
+/* Proposes until `n` more are acknowledged, with at most `depth` out; commands that are dropped are replaced. */
+static void push(struct cluster *c, uint64_t n, uint64_t depth, unsigned ms) {
+    uint64_t goal = c->acked + n, until = clock_mono_ms() + ms;
+    while (c->acked < goal) {
+        assert_true(clock_mono_ms() < until);
+        while (c->out < depth && c->acked + c->out < goal)
+            if (!cluster_propose(c)) break;
+        uv_run(&c->loop, UV_RUN_ONCE);
+    }
+}
+
+static void assert_intact(struct cluster *c) {
+    assert_true(cluster_wait(c, cluster_level, 5000));
+    for (unsigned i = 0; i < CLUSTER_NODES; i++) {
+        if (c->nodes[i].replica == NULL) continue;
+        assert_int_equal(node_lost(&c->nodes[i]), 0);
+        assert_int_equal(c->nodes[i].chain.twice, 0);
+    }
+}
+
+static void ten_thousand_commands_give_one_chain_and_a_new_leader_goes_on(void **state) {
+    (void)state;
+    struct cluster *c = start(3, 0);
+    push(c, 10000, 500, 20000);
+    assert_intact(c);
+    struct node *leader = cluster_leader(c);
+    unsigned first = (unsigned)leader->id - 1;
+    node_stop(c, first);
+    assert_true(cluster_wait(c, has_leader, 3000));
+    push(c, 1000, 100, 5000);
+    assert_intact(c);
+    node_start(c, first); /* from its disk */
+    push(c, 100, 100, 5000);
+    assert_intact(c);
+    assert_int_equal(c->nodes[first].restores, 0);
+    stop(c);
+}
+
+static void an_empty_follower_catches_up_through_a_snapshot(void **state) {
+    (void)state;
+    struct cluster *c = start(2, 256 << 10);
+    c->command_bytes = 256;
+    push(c, 8000, 200, 20000);
+    assert_true(cluster_leader(c)->snapshots > 0);
+    struct replica_status status;
+    replica_status(cluster_leader(c)->replica, &status);
+    assert_true(status.first_index > 1);
+    node_start(c, 2);
+    push(c, 500, 50, 10000);
+    assert_intact(c);
+    assert_true(c->nodes[2].restores > 0);
+    node_stop(c, 2); /* and starts again from the snapshot on its own disk */
+    node_start(c, 2);
+    assert_true(c->nodes[2].chain.commands > 0);
+    push(c, 10, 10, 5000);
+    assert_intact(c);
+    stop(c);
+}
+
+static void twenty_failovers_lose_nothing_that_was_acknowledged(void **state) {
+    (void)state;
+    struct cluster *c = start(3, 128 << 10);
+    c->command_bytes = 128;
+    for (unsigned round = 0; round < 20; round++) {
+        push(c, 300, 100, 5000);
+        while (c->out < 50 && cluster_propose(c)) {
+        }
+        unsigned victim = (unsigned)cluster_leader(c)->id - 1;
+        node_stop(c, victim);
+        assert_true(cluster_wait(c, has_leader, 3000));
+        push(c, 20, 20, 5000);
+        node_start(c, victim);
+    }
+    assert_intact(c);
+    stop(c);
+}
+
+struct read_result {
+    int calls, status;
+    uint64_t applied;
+    struct node *node;
+};
+
+static void read_cb(void *ctx, int status) {
+    struct read_result *result = ctx;
+    result->calls++;
+    result->status = status;
+    result->applied = result->node->chain.commands;
+}
+
+static void a_read_sees_every_command_acknowledged_before_it(void **state) {
+    (void)state;
+    struct cluster *c = start(3, 0);
+    push(c, 100, 10, 5000);
+    struct read_result leader = {.node = cluster_leader(c)}, follower = {.node = &c->nodes[cluster_leader(c)->id % 3]};
+    replica_read(leader.node->replica, read_cb, &leader);
+    replica_read(follower.node->replica, read_cb, &follower);
+    assert_int_equal(leader.calls + follower.calls, 0);
+    cluster_run(c, 100);
+    assert_int_equal(leader.calls, 1);
+    assert_int_equal(leader.status, 0);
+    assert_true(leader.applied >= c->acked);
+    assert_int_equal(follower.calls, 1);
+    assert_int_equal(follower.status, ERR_NOT_LEADER);
+    unsigned lone = (unsigned)leader.node->id - 1;
+    for (unsigned i = 0; i < CLUSTER_NODES; i++)
+        if (i != lone) node_stop(c, i);
+    struct read_result cut = {.node = leader.node};
+    replica_read(leader.node->replica, read_cb, &cut);
+    cluster_run(c, 1200);
+    assert_int_equal(cut.calls, 1);
+    assert_true(cut.status == ERR_NO_QUORUM || cut.status == ERR_NOT_LEADER);
+    stop(c);
+}
+
+static void without_a_majority_nothing_is_acknowledged_and_every_ticket_comes_back(void **state) {
+    (void)state;
+    struct cluster *c = start(3, 0);
+    push(c, 100, 10, 5000);
+    unsigned lone = (unsigned)cluster_leader(c)->id - 1;
+    for (unsigned i = 0; i < CLUSTER_NODES; i++)
+        if (i != lone) node_stop(c, i);
+    uint64_t acked = c->acked;
+    for (unsigned i = 0; i < 5000; i++)
+        (void)cluster_propose(c);
+    assert_true(c->out > 0);
+    cluster_run(c, 1000);
+    assert_int_equal(c->acked, acked);
+    assert_int_equal(c->out, 0);
+    assert_int_equal(c->nodes[lone].role == REPLICA_LEADER, 0);
+    assert_false(cluster_propose(c));
+    stop(c);
+}
+
+struct seen {
+    uint64_t next;
+    unsigned batches;
+};
+
+static void log_cb(void *ctx, uint64_t index, uint64_t term, int type, const uint8_t *data, size_t len) {
+    struct seen *seen = ctx;
+    assert_int_equal(index, seen->next++);
+    assert_true(term > 0 && data != NULL && len % 8 == 0);
+    seen->batches += type == 1;
+}
+
+static void commands_of_one_turn_share_an_entry_and_the_log_can_be_read(void **state) {
+    (void)state;
+    struct cluster *c = start(3, 0);
+    push(c, 1, 1, 5000);
+    struct node *leader = cluster_leader(c);
+    uint64_t before = leader->applied;
+    for (unsigned i = 0; i < 2500; i++)
+        assert_true(cluster_propose(c));
+    assert_true(cluster_wait(c, cluster_level, 5000));
+    assert_int_equal(leader->applied - before, 3); /* 1,000 + 1,000 + 500 */
+    struct seen seen = {.next = 1};
+    uint64_t first = 0;
+    struct err err;
+    assert_int_equal(replica_log_read(leader->replica, 1, 100, log_cb, &seen, &first, &err), 0);
+    assert_int_equal(seen.next - 1, leader->applied);
+    assert_true(seen.batches >= 4);
+    assert_int_equal(replica_log_read(leader->replica, leader->applied + 1, 1, log_cb, &seen, &first, &err),
+                     ERR_NOT_FOUND);
+    assert_int_equal(replica_propose(leader->replica, (const uint8_t *)"", 0, c), ERR_LIMIT);
+    stop(c);
+}
+
+static void a_folder_is_refused_to_another_process_and_to_another_node(void **state) {
+    (void)state;
+    struct cluster *c = start(3, 0);
+    struct err err = {0};
+    struct node *twin = calloc(1, sizeof *twin);
+    twin->cluster = c;
+    twin->id = 1;
+    assert_int_equal(node_open(twin, &err), ERR_LOCKED);
+    node_stop(c, 0);
+    char from[300], to[300];
+    (void)snprintf(from, sizeof from, "%s/1", c->dir);
+    (void)snprintf(to, sizeof to, "%s/9", c->dir);
+    assert_int_equal(rename(from, to), 0);
+    (void)snprintf(from, sizeof from, "%s/2", c->dir);
+    node_stop(c, 1);
+    (void)snprintf(to, sizeof to, "%s/1", c->dir);
+    assert_int_equal(rename(from, to), 0);
+    assert_int_equal(node_open(twin, &err), ERR_INVALID); /* node 1 in the folder of node 2 */
+    cluster_run(c, 20);
+    free(twin);
+    stop(c);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(ten_thousand_commands_give_one_chain_and_a_new_leader_goes_on),
+        cmocka_unit_test(an_empty_follower_catches_up_through_a_snapshot),
+        cmocka_unit_test(twenty_failovers_lose_nothing_that_was_acknowledged),
+        cmocka_unit_test(a_read_sees_every_command_acknowledged_before_it),
+        cmocka_unit_test(without_a_majority_nothing_is_acknowledged_and_every_ticket_comes_back),
+        cmocka_unit_test(commands_of_one_turn_share_an_entry_and_the_log_can_be_read),
+        cmocka_unit_test(a_folder_is_refused_to_another_process_and_to_another_node),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
