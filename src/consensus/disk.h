@@ -53,7 +53,7 @@ struct disk_ops {
     int (*list)(struct disk *d, void (*cb)(void *data, const char *name), void *data, struct err *err);
 
     /* Makes a file of `size` zero bytes, allocated and durable. `fill` writes the zeros out, which is slow but makes
-     * later writes into it cheaper. An existing file of the name is replaced. */
+     * later writes into it cheaper. An existing file of the name is replaced. After a crash: done or not done. */
     int (*create)(struct disk *d, const char *name, uint64_t size, int fill, struct err *err);
     /* Writes without making durable. The file is made if it is missing and grows as needed; a gap reads as zeros. */
     int (*write_at)(struct disk *d, const char *name, uint64_t offset, const void *buf, size_t len, struct err *err);

@@ -240,19 +240,15 @@ static int op_create(struct disk *face, const char *name, uint64_t size, int fil
     int rv = step_begin(d, err, "create");
     if (rv < 0) return rv;
     if (!fits(d, size)) return err_set(err, ERR_LIMIT, "%s: no space left on device", name);
+    if (rv == DYING && rng_below(&d->rng, 2)) return died(err); /* not there */
     struct sim_file *old = file_find(d, name);
-    if (old) {
-        old->visible = false;
-        journal_add(d, CHANGE_REMOVE, old);
-    }
+    if (old) old->visible = false;
     struct sim_file *f = file_add(d, name);
     file_reserve(f, size);
     f->size = size;
-    journal_add(d, CHANGE_CREATE, f);
-    if (rv == DYING) return died(err);
     file_make_safe(f);
     journal_commit(d);
-    return 0;
+    return rv == DYING ? died(err) : 0;
 }
 
 static int op_write_at(struct disk *face, const char *name, uint64_t offset, const void *buf, size_t len,
