@@ -114,9 +114,9 @@ static bool settle_once(struct guard *g) {
     guard_flush_owed(g);
     guard_check(g);
     if (g->dead) return false;
-    vote_settle(g);
+    vote_first_entry(g); /* before anybody hears of the new leader and proposes */
     if (g->dead) return false;
-    vote_first_entry(g);
+    vote_settle(g);
     if (g->dead) return false;
     return writes_release(g, false) || held_deliver(g);
 }

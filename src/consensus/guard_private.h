@@ -132,6 +132,9 @@ struct guard {
     raft_index timer_config;
     bool hurry; /* guard_peer_dead ended the wait */
     uint64_t vote_sent_ms;
+    bool deferring;          /* we have given way since the last leader was known */
+    uint64_t defer_since_ms; /* when first */
+    uint64_t yield_until_ms; /* until then answers to our own pre-vote are dropped */
 
     /* own first entry */
     raft_term first_term;   /* term it was appended in */
@@ -204,6 +207,12 @@ void held_free(struct guard *g);
 int guard_random(struct raft_io *io, int min, int max);
 void vote_settle(struct guard *g); /* after the core has returned: leader, role and timer */
 void vote_tick(struct guard *g);
+/* A pre-vote request arrived: whether the core shall see it. */
+bool vote_request(struct guard *g, const struct raft_request_vote *args);
+/* An answer to our pre-vote arrived: whether the core shall see it. */
+bool vote_answer(const struct guard *g, const struct raft_request_vote_result *args);
+/* We are about to grant a pre-vote. */
+void vote_granted(struct guard *g);
 void vote_first_entry(struct guard *g);
 
 /* guard_read.c */

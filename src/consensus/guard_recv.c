@@ -237,8 +237,11 @@ static void dispatch(struct guard *g, struct raft_message *m) {
     case RAFT_IO_REQUEST_VOTE:
         if (second_vote(g, &m->request_vote))
             g->count.votes_refused++;
-        else
+        else if (vote_request(g, &m->request_vote))
             deliver_plain(g, m);
+        break;
+    case RAFT_IO_REQUEST_VOTE_RESULT:
+        if (vote_answer(g, &m->request_vote_result)) deliver_plain(g, m);
         break;
     case RAFT_IO_TIMEOUT_NOW:
         timeout_now(g, m);

@@ -248,6 +248,11 @@ int guard_send(struct raft_io *io, struct raft_io_send *req, const struct raft_m
         g->vote_sent_ms = guard_now(g);
         pass_on(g, message);
         break;
+    case RAFT_IO_REQUEST_VOTE_RESULT:
+        if (message->request_vote_result.vote_granted && message->request_vote_result.pre_vote == raft_tribool_true)
+            vote_granted(g);
+        pass_on(g, message);
+        break;
     default:
         pass_on(g, message);
         break;

@@ -48,6 +48,47 @@ static void refresh_timer(struct guard *g) {
     r->follower_state.randomized_election_timeout = g->cfg.election_ms + spread(g);
 }
 
+/* Two that stand at the same time would both win the pre-vote and then split the votes, which costs a timeout. So one
+ * that stands does not answer one of a higher rank whose log is no better; and who grants a pre-vote gives way for a
+ * moment. All of it ends GUARD_DEFER_MAX_MS after the first time, so that nobody gives way for ever to one that cannot
+ * win. None of it is about safety: a request or an answer that is dropped could have been lost. */
+static bool may_defer(struct guard *g) {
+    uint64_t now = guard_now(g);
+    if (!g->deferring) {
+        g->deferring = true;
+        g->defer_since_ms = now;
+    }
+    return now - g->defer_since_ms < GUARD_DEFER_MAX_MS;
+}
+
+bool vote_request(struct guard *g, const struct raft_request_vote *args) {
+    const struct raft *r = g->r;
+    if (!args->pre_vote || r->state != RAFT_CANDIDATE || args->candidate_id < r->id) return true;
+    raft_index last = log_last(&r->log);
+    raft_term term = log_term(&r->log, last);
+    bool better = args->last_log_term > term || (args->last_log_term == term && args->last_log_index > last);
+    if (better || args->term > r->current_term + 1 || !may_defer(g)) return true;
+    g->count.votes_deferred++;
+    return false;
+}
+
+bool vote_answer(const struct guard *g, const struct raft_request_vote_result *args) {
+    bool ours = g->r->state == RAFT_CANDIDATE && g->r->candidate_state.in_pre_vote;
+    return !ours || args->pre_vote != raft_tribool_true || guard_now(g) >= g->yield_until_ms;
+}
+
+void vote_granted(struct guard *g) {
+    struct raft *r = g->r;
+    uint64_t now = guard_now(g);
+    if (r->state == RAFT_LEADER || !may_defer(g)) return;
+    g->count.votes_deferred++;
+    g->yield_until_ms = now + GUARD_YIELD_MS;
+    if (r->state != RAFT_FOLLOWER) return;
+    unsigned timeout = r->follower_state.randomized_election_timeout;
+    if (r->election_timer_start + timeout >= now + GUARD_YIELD_MS) return;
+    r->follower_state.randomized_election_timeout = (unsigned)(now - r->election_timer_start) + GUARD_YIELD_MS;
+}
+
 static struct guard_view view_of(const struct guard *g) {
     const struct raft *r = g->r;
     struct guard_view view = {.role = GUARD_UNAVAILABLE, .term = r->current_term};
@@ -72,8 +113,15 @@ void vote_settle(struct guard *g) {
         g->leader_id = r->id;
     }
     struct guard_view view = view_of(g);
-    if (view.leader_id != 0) g->last_leader = view.leader_id;
+    if (view.leader_id != 0) {
+        g->last_leader = view.leader_id;
+        g->deferring = false;
+        g->yield_until_ms = 0;
+    }
     if (r->state != RAFT_FOLLOWER) g->hurry = false;
+    /* A split vote: the core would wait a whole election timeout before the next round. */
+    if (view.role == GUARD_CANDIDATE && (g->view.role != GUARD_CANDIDATE || g->view.term != view.term))
+        r->candidate_state.randomized_election_timeout = g->cfg.election_ms / 2 + spread(g);
     refresh_timer(g);
     bool same = view.role == g->view.role && view.term == g->view.term && view.leader_id == g->view.leader_id;
     if (same) return;

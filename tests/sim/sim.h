@@ -83,11 +83,17 @@ struct sim_node {
     struct sim_alloc heap;
     struct sim_log *disk;
     bool timers_off;  /* scripts: no ticks */
+    bool disk_fails;  /* scripts: appends complete with an error */
     bool disk_held;   /* scripts: the disk completes nothing */
     uint64_t slow_us; /* added to every disk operation */
     struct raft_transfer transfer;
     bool transferring;
     unsigned inflight, inflight_max;
+    struct {
+        int kind;
+        unsigned count;
+    } fatal; /* scripts: what the guard said, instead of red */
+    bool fatal_expected;
     bool restart_wanted;         /* the guard asked for it */
     unsigned snapshot_threshold; /* scripts: this node's own; 0 the cluster's */
     /* state machine */
@@ -121,6 +127,7 @@ struct sim_held { /* a message in flight; all pointers lead into `bytes` */
     struct raft_message message;
     unsigned from, to;
     uint8_t *bytes;
+    size_t size;
 };
 
 enum sim_verdict { SIM_PASS, SIM_DROP, SIM_HOLD };
@@ -138,6 +145,8 @@ struct sim {
     unsigned late_permille, loss_permille, dup_permille;
     enum sim_verdict (*filter)(struct sim *sim, unsigned from, unsigned to, const struct raft_message *m);
     struct queue held; /* sim_held, by SIM_HOLD */
+    size_t queue_max;  /* entry bytes on one link; more is refused; 0 = no bound */
+    size_t queued[SIM_NODES_MAX][SIM_NODES_MAX];
     /* checks */
     struct sim_applied *applied;
     size_t applied_cap;

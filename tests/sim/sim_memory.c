@@ -265,7 +265,7 @@ static void memory_step(struct sim_log *d, void *data) {
         if (op->done_us > d->node->sim->now_us) break;
         queue_remove(&op->link);
         effect(d, op, op->n);
-        if (op->kind == OP_APPEND) op->append_cb(op->req, 0);
+        if (op->kind == OP_APPEND) op->append_cb(op->req, d->node->disk_fails ? RAFT_IOERR : 0);
         if (op->kind == OP_PUT) op->put_cb(op->req, 0);
         if (op->kind == OP_GET) op->get_cb(op->req, snapshot_of(d), 0);
         op_free(op);

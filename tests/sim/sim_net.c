@@ -34,6 +34,7 @@ static struct sim_held *copy(const struct raft_message *m, unsigned from, unsign
     held->from = from;
     held->to = to;
     queue_init(&held->link);
+    held->size = size;
     held->bytes = malloc(size + 1);
     CHECK(held->bytes != NULL);
     if (m->type == RAFT_IO_APPEND_ENTRIES) {
@@ -84,6 +85,7 @@ static uint64_t delay(struct sim *sim) {
 }
 
 static void launch(struct sim *sim, struct sim_held *held) {
+    sim->queued[held->from][held->to] += held->size;
     sim_at(sim, delay(sim), EV_DELIVER, held->to, 0, held);
 }
 
@@ -93,6 +95,7 @@ int net_send(struct sim_node *node, struct raft_io_send *req, const struct raft_
     CHECK(to < sim->cfg.voters && to != from);
     sim_trace(sim, node->id << 16 | 's' << 8 | (m->type % 100 + '0'), m->server_id, m->append_entries.term, summary(m));
     if (!sim->nodes[to].up) return RAFT_NOCONNECTION;
+    if (sim->queue_max > 0 && sim->queued[from][to] + payload_size(m) > sim->queue_max) return RAFT_BUSY;
     if (cb != NULL) {
         struct sim_sent *sent = malloc(sizeof *sent);
         CHECK(sent != NULL);
@@ -133,6 +136,7 @@ static void build_entries(struct raft_append_entries *args) {
 
 void net_deliver(struct sim *sim, unsigned to, struct sim_held *held) {
     struct sim_node *node = &sim->nodes[to];
+    sim->queued[held->from][to] -= held->size;
     if (!node->up || sim->cut[held->from][to]) {
         net_free(held);
         return;

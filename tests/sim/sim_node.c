@@ -231,6 +231,9 @@ static void fatal(void *ctx, enum guard_fatal kind, const char *why) {
         sim_at(node->sim, 20 * SIM_MS, EV_RESTART, (unsigned)node->id - 1, node->life, NULL);
         return;
     }
+    node->fatal.kind = kind;
+    node->fatal.count++;
+    if (node->fatal_expected) return;
     sim_red(node->sim, names[kind], "node %llu: %s", node->id, why);
 }
 

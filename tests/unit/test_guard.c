@@ -1,0 +1,313 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * What the guard offers beyond its corrections: reads, elections, peer death, proposals, trains through a full queue,
+ * the fail-stop. The corrections have their own schedules in tests/sim/test_directed.c. */
+#include "../lib/cmocka_all.h"
+
+#include <string.h>
+
+#include "../sim/sim.h"
+#include "base/check.h"
+#include "consensus/guard_private.h"
+
+static struct sim sim; /* large */
+
+static void begin(unsigned voters, uint64_t seed) {
+    struct sim_config cfg = {.seed = seed, .voters = voters, .mode = SIM_SCRIPT, .store = SIM_STORE_MEMORY};
+    sim_init(&sim, &cfg);
+    for (unsigned i = 0; i < voters; i++)
+        node_start(&sim.nodes[i]);
+}
+
+static int leader(void) {
+    for (unsigned i = 0; i < sim.cfg.voters; i++)
+        if (node_leads(&sim.nodes[i]) && leader_ready(sim.nodes[i].guard)) return (int)i;
+    return -1;
+}
+
+static bool has_leader(struct sim *s) {
+    (void)s;
+    return leader() >= 0;
+}
+
+static unsigned begin_led(unsigned voters, uint64_t seed) {
+    begin(voters, seed);
+    assert_true(sim_until(&sim, has_leader, 2000));
+    sim_run(&sim, 200);
+    assert_true(leader() >= 0);
+    return (unsigned)leader();
+}
+
+static void end(void) {
+    if (sim.red) print_message("red: %s %s\n", sim.invariant, sim.why);
+    assert_false(sim.red);
+    sim_done(&sim);
+}
+
+/* ---- reads ---- */
+
+struct read {
+    struct guard_read read;
+    int calls, status;
+    uint64_t index;
+};
+
+static void read_done(struct guard_read *read, int status, uint64_t index) {
+    struct read *r = read->data;
+    r->calls++;
+    r->status = status;
+    r->index = index;
+}
+
+static int ask(unsigned n, struct read *r) {
+    memset(r, 0, sizeof *r);
+    r->read.data = r;
+    r->read.cb = read_done;
+    node_enter(&sim.nodes[n]);
+    int rv = guard_read_index(sim.nodes[n].guard, &r->read);
+    node_enter(NULL);
+    return rv;
+}
+
+static void a_leader_reads_its_commit_index_after_one_round_trip(void **state) {
+    (void)state;
+    unsigned n = begin_led(3, 1);
+    struct read a, b;
+    uint64_t commit = sim.nodes[n].raft.commit_index;
+    assert_int_equal(ask(n, &a), 0);
+    assert_int_equal(ask(n, &b), 0); /* shares the next round */
+    assert_int_equal(a.calls, 0);
+    sim_run(&sim, 10);
+    assert_int_equal(a.calls, 1);
+    assert_int_equal(a.status, 0);
+    assert_int_equal(a.index, commit);
+    assert_int_equal(b.calls, 1);
+    assert_int_equal(b.status, 0);
+    end();
+}
+
+static void a_follower_does_not_read(void **state) {
+    (void)state;
+    unsigned n = begin_led(3, 2);
+    struct read r;
+    assert_int_equal(ask((n + 1) % 3, &r), ERR_NOT_LEADER);
+    sim_run(&sim, 1000);
+    assert_int_equal(r.calls, 0);
+    end();
+}
+
+static enum sim_verdict hold_results(struct sim *s, unsigned from, unsigned to, const struct raft_message *m) {
+    (void)s;
+    (void)from;
+    (void)to;
+    return m->type == RAFT_IO_APPEND_ENTRIES_RESULT || m->type == GUARD_IO_PROBE_RESULT ? SIM_HOLD : SIM_PASS;
+}
+
+/* Answers that were given before another leader was elected arrive after the read began: they prove nothing. */
+static void late_answers_do_not_let_a_deposed_leader_read(void **state) {
+    (void)state;
+    unsigned old = begin_led(3, 3);
+    struct read early, late;
+    sim.filter = hold_results;
+    assert_int_equal(ask(old, &early), 0);
+    sim_run(&sim, 60);
+    assert_int_equal(early.calls, 0);
+    net_isolate(&sim, old, true);
+    sim.nodes[old].timers_off = true; /* it is paused, and so does not step down */
+    sim.filter = NULL;
+    sim_run(&sim, 700);
+    unsigned fresh = (unsigned)leader();
+    for (unsigned i = 0; i < 3; i++)
+        if (i != old && node_leads(&sim.nodes[i])) fresh = i;
+    assert_int_not_equal(fresh, old);
+    assert_true(node_propose(&sim.nodes[fresh], 16));
+    sim_run(&sim, 20);
+    assert_true(node_leads(&sim.nodes[old]));
+    assert_int_equal(ask(old, &late), 0);
+    net_heal(&sim);
+    for (unsigned i = 0; i < 3; i++)
+        if (i != old) sim.cut[i][old] = sim.cut[old][i] = false;
+    net_release(&sim, NULL);
+    sim_run(&sim, 3); /* only what was held can have arrived */
+    assert_true(late.calls == 0 || late.status != 0);
+    sim.nodes[old].timers_off = false;
+    sim_run(&sim, 1000);
+    assert_int_equal(late.calls, 1);
+    assert_int_not_equal(late.status, 0);
+    assert_int_equal(early.calls, 1);
+    end();
+}
+
+static void a_read_without_a_majority_times_out(void **state) {
+    (void)state;
+    unsigned n = begin_led(3, 4);
+    struct read r;
+    net_isolate(&sim, n, true);
+    assert_int_equal(ask(n, &r), 0);
+    sim_run(&sim, SIM_ELECTION_MS + 2 * GUARD_TICK_MS);
+    assert_int_equal(r.calls, 1);
+    assert_true(r.status == ERR_TIMEOUT || r.status == ERR_NOT_LEADER);
+    end();
+}
+
+/* ---- elections ---- */
+
+static uint64_t failover(unsigned voters, uint64_t seed, bool hint, int *ret_winner, unsigned *ret_dead) {
+    unsigned old = begin_led(voters, seed);
+    sim_run(&sim, rng_below(&sim.rng, 100));
+    node_crash(&sim.nodes[old]);
+    uint64_t at = sim_ms(&sim);
+    sim_run(&sim, 1);
+    for (unsigned i = 0; i < voters && hint; i++) {
+        if (i == old) continue;
+        node_enter(&sim.nodes[i]);
+        guard_peer_dead(sim.nodes[i].guard, sim.nodes[old].id);
+        node_enter(NULL);
+        sim_run(&sim, 1);
+    }
+    assert_true(sim_until(&sim, has_leader, 5000));
+    *ret_winner = leader();
+    *ret_dead = old;
+    uint64_t took = sim_ms(&sim) - at;
+    end();
+    return took;
+}
+
+static void percentiles(const char *what, uint64_t *ms, size_t n) {
+    for (size_t i = 1; i < n; i++) /* sorted by insertion */
+        for (size_t j = i; j > 0 && ms[j - 1] > ms[j]; j--) {
+            uint64_t t = ms[j];
+            ms[j] = ms[j - 1];
+            ms[j - 1] = t;
+        }
+    print_message("    %s: p50 %llu p99 %llu max %llu ms\n", what, (unsigned long long)ms[n / 2],
+                  (unsigned long long)ms[n * 99 / 100], (unsigned long long)ms[n - 1]);
+}
+
+#define FAILOVERS 100u
+
+/* From the death of the leader to the first entry of its successor being committed. */
+static void a_dead_process_costs_less_than_a_hundred_milliseconds(void **state) {
+    (void)state;
+    uint64_t ms[FAILOVERS];
+    unsigned lowest = 0, dead;
+    int winner;
+    for (unsigned i = 0; i < FAILOVERS; i++) {
+        ms[i] = failover(3 + 2 * (i % 2), 100 + i, true, &winner, &dead);
+        if (winner == (dead == 0 ? 1 : 0)) lowest++;
+    }
+    percentiles("process death to first commit", ms, FAILOVERS);
+    assert_true(ms[FAILOVERS - 1] < 100);
+    assert_true(lowest > FAILOVERS * 8 / 10); /* the rank decides, not chance */
+}
+
+static void silence_costs_one_election_timeout_and_the_ranks(void **state) {
+    (void)state;
+    uint64_t ms[FAILOVERS];
+    unsigned dead;
+    int winner;
+    for (unsigned i = 0; i < FAILOVERS; i++)
+        ms[i] = failover(3 + 2 * (i % 2), 300 + i, false, &winner, &dead);
+    percentiles("silence to first commit", ms, FAILOVERS);
+    assert_true(ms[FAILOVERS - 1] < 2 * SIM_ELECTION_MS);
+}
+
+static void the_hint_about_a_living_leader_does_no_harm(void **state) {
+    (void)state;
+    unsigned n = begin_led(3, 5);
+    raft_term term = sim.nodes[n].raft.current_term;
+    for (unsigned round = 0; round < 5; round++) {
+        unsigned follower = (n + 1) % 3;
+        node_enter(&sim.nodes[follower]);
+        guard_peer_dead(sim.nodes[follower].guard, sim.nodes[n].id);
+        node_enter(NULL);
+        sim_run(&sim, 100);
+    }
+    assert_true(node_leads(&sim.nodes[n])); /* the others still hear it, and pre-vote asks them */
+    assert_int_equal(sim.nodes[n].raft.current_term, term);
+    end();
+}
+
+static void a_single_voter_leads_when_start_returns(void **state) {
+    (void)state;
+    begin(1, 6);
+    assert_true(node_leads(&sim.nodes[0]));
+    assert_true(node_propose(&sim.nodes[0], 16));
+    sim_run(&sim, 20);
+    assert_int_equal(sim.acked, 1);
+    struct read r;
+    assert_int_equal(ask(0, &r), 0);
+    assert_int_equal(r.calls, 1);
+    assert_int_equal(r.status, 0);
+    end();
+}
+
+/* ---- proposals, disk, trains ---- */
+
+static void a_buffer_of_a_wrong_length_is_refused(void **state) {
+    (void)state;
+    unsigned n = begin_led(3, 7);
+    struct raft_apply req;
+    uint64_t words[2] = {0};
+    const size_t lengths[] = {0, 1, 7, 9, 15};
+    for (size_t i = 0; i < sizeof lengths / sizeof lengths[0]; i++) {
+        struct raft_buffer buf = {words, lengths[i]};
+        assert_int_equal(guard_propose(sim.nodes[n].guard, &req, &buf, NULL), ERR_INVALID);
+    }
+    struct raft_buffer buf = {words, 16};
+    assert_int_equal(guard_propose(sim.nodes[(n + 1) % 3].guard, &req, &buf, NULL), ERR_NOT_LEADER);
+    end();
+}
+
+static void a_failed_write_ends_the_process(void **state) {
+    (void)state;
+    unsigned n = begin_led(3, 8);
+    struct sim_node *node = &sim.nodes[n];
+    uint64_t acked = sim.acked;
+    node->fatal_expected = node->disk_fails = true;
+    assert_true(node_propose(node, 16));
+    sim_run(&sim, 20);
+    assert_int_equal(node->fatal.count, 1);
+    assert_int_equal(node->fatal.kind, GUARD_FATAL_DISK);
+    sim_run(&sim, 2000); /* it is as good as dead: another leads, and it says nothing */
+    assert_int_equal(node->fatal.count, 1);
+    assert_int_equal(sim.acked, acked);
+    assert_true(leader() >= 0);
+    end();
+}
+
+static bool third_caught_up(struct sim *s) {
+    return log_last(&s->nodes[2].raft.log) == log_last(&s->nodes[(unsigned)leader()].raft.log);
+}
+
+static void a_full_queue_ends_a_train_and_the_follower_still_catches_up(void **state) {
+    (void)state;
+    begin(3, 9);
+    sim.nodes[2].timers_off = true; /* it shall follow */
+    assert_true(sim_until(&sim, has_leader, 2000));
+    net_isolate(&sim, 2, true);
+    for (unsigned i = 0; i < 150; i++) {
+        node_propose(&sim.nodes[(unsigned)leader()], 100 << 10);
+        sim_run(&sim, 4);
+    }
+    sim.queue_max = 1200 << 10; /* one message of a train, and a little */
+    net_heal(&sim);
+    assert_true(sim_until(&sim, third_caught_up, 3000));
+    end();
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_leader_reads_its_commit_index_after_one_round_trip),
+        cmocka_unit_test(a_follower_does_not_read),
+        cmocka_unit_test(late_answers_do_not_let_a_deposed_leader_read),
+        cmocka_unit_test(a_read_without_a_majority_times_out),
+        cmocka_unit_test(a_dead_process_costs_less_than_a_hundred_milliseconds),
+        cmocka_unit_test(silence_costs_one_election_timeout_and_the_ranks),
+        cmocka_unit_test(the_hint_about_a_living_leader_does_no_harm),
+        cmocka_unit_test(a_single_voter_leads_when_start_returns),
+        cmocka_unit_test(a_buffer_of_a_wrong_length_is_refused),
+        cmocka_unit_test(a_failed_write_ends_the_process),
+        cmocka_unit_test(a_full_queue_ends_a_train_and_the_follower_still_catches_up),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
