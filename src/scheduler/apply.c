@@ -184,7 +184,7 @@ static enum outcome_code dispatch(struct apply *a, enum command_type type) {
     case COMMAND_NONE:
         break;
     }
-    CHECK(!"a decoded command has a type");
+    CHECK(type != COMMAND_NONE); /* a decoded command has a type */
     return OUTCOME_REFUSED;
 }
 

@@ -1,0 +1,2 @@
+conclave_fuzzer(fuzz_state SOURCES fuzz_state.c LIBS conclave_command_make)
+conclave_fuzzer(fuzz_state_snapshot SOURCES fuzz_state_snapshot.c LIBS conclave_core)
