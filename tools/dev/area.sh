@@ -25,6 +25,7 @@ asan)
     build_preset asan
     ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1 UBSAN_OPTIONS=print_stacktrace=1 ctest_area unit asan asan
     ;;
+fuzz) bash tools/dev/fuzz.sh --smoke ;;
 sim) ctest_area sim dev sim ;;
 integration)
     if [ -e tests/integration/run ]; then

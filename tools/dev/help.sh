@@ -5,7 +5,7 @@ cat <<'TEXT'
 
   ./dev up                    install what is needed, build, start 3 masters and 3 agents here, run a first task
   ./dev test [AREA...]        install what is needed, build, run the tests; areas:
-                              lint unit asan sim integration clients jepsen (all of them, in this order, by default)
+                              lint unit asan fuzz sim integration clients jepsen (all of them, in this order, by default)
   ./dev test clients --json   one JSON line a client (also: --rounds N)
 
   ./dev deps [SET...]         install packages and nothing else; sets: build unit lint clients jepsen bench bare (all)

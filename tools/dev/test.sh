@@ -6,14 +6,14 @@
 set -euo pipefail
 source "$CONCLAVE_TOP/tools/dev/lib.sh"
 
-all_areas=(lint unit asan sim integration clients jepsen)
+all_areas=(lint unit asan fuzz sim integration clients jepsen)
 # An area listed here fails when its runner is missing; the others join the run when their runner appears.
-required_areas=" lint unit asan "
+required_areas=" lint unit asan fuzz "
 total_limit_s=2700
 
 limit_of() {
     case $1 in
-    lint) echo 400 ;;
+    lint | fuzz) echo 400 ;;
     unit | sim | integration) echo 600 ;;
     *) echo 900 ;;
     esac
@@ -21,7 +21,7 @@ limit_of() {
 
 sets_of() {
     case $1 in
-    lint) echo lint ;;
+    lint | fuzz) echo lint ;;
     clients) echo clients ;;
     jepsen) echo jepsen ;;
     esac
@@ -33,6 +33,7 @@ has_runner() {
     sim) grep -qs 'LABELS.*sim' build/dev/tests/sim/CTestTestfile.cmake ;;
     integration) [ -e tests/integration/run ] || grep -qs 'LABELS.*integration' build/dev/tests/integration/CTestTestfile.cmake ;;
     lint) [ -e tools/lint ] ;;
+    fuzz) compgen -G 'tests/fuzz/fuzz_*.c' >/dev/null ;;
     clients) [ -e tests/clients/run ] ;;
     jepsen) [ -e jepsen/run ] ;;
     esac
