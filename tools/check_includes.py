@@ -18,6 +18,8 @@ def faults_of(rules: Rules, name: str, text: str) -> list:
     if below is None:
         return [f"{name}: folder src/{folder} is not in tools/include-rules.txt"]
     faults = []
+    if folder == "scheduler" and rules.is_pure(name) == rules.is_shell(name):
+        faults.append(f"{name}: is it a shell or pure? Name it in tools/include-rules.txt")
     for match in INCLUDE.finditer(text):
         quote, header = match.groups()
         line = text.count("\n", 0, match.start()) + 1

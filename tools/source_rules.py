@@ -39,9 +39,7 @@ class Rules:
         return any(fnmatch.fnmatch(name, pattern) for pattern in self.shell_patterns)
 
     def is_pure(self, name: str) -> bool:
-        if any(fnmatch.fnmatch(name, pattern) for pattern in self.pure_patterns):
-            return True
-        return name.startswith("src/scheduler/") and not self.is_shell(name)
+        return any(fnmatch.fnmatch(name, pattern) for pattern in self.pure_patterns)
 
     def is_core(self, name: str) -> bool:
         return not self.is_shell(name) and any(fnmatch.fnmatch(name, pattern) for pattern in self.core_patterns)

@@ -4,5 +4,5 @@ set -euo pipefail
 source "$CONCLAVE_TOP/tools/dev/lib.sh"
 bash tools/dev/deps.sh build unit
 build_preset dev
-[ -x build/dev/tests/sim/conclave-sim ] || die "the simulator is not built: build/dev/tests/sim/conclave-sim is missing"
-exec build/dev/tests/sim/conclave-sim "$@"
+[ -x build/dev/conclave_sim ] || die "the simulator is not built: build/dev/conclave_sim is missing"
+exec build/dev/conclave_sim "$@"

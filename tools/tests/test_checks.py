@@ -55,6 +55,9 @@ class Includes(unittest.TestCase):
         self.assertEqual(self.faults("src/scheduler/master.c", "#include <uv.h>\n"), [])
         self.assertIn("not pure", self.faults("src/scheduler/state.c", '#include "consensus/replica.h"\n')[0])
 
+    def test_a_new_file_of_the_scheduler_is_a_shell_or_pure(self):
+        self.assertIn("shell or pure", self.faults("src/scheduler/unheard_of.c", "")[0])
+
     def test_a_header_must_exist(self):
         self.assertIn("no header of ours", self.faults("src/wire/x.c", '#include "base/nothing.h"\n')[0])
 
