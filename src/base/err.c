@@ -43,7 +43,7 @@ int err_exit_status(int code) {
     return err_find(code)->exit_status;
 }
 
-int err_set(struct err *err, int code, const char *fmt, ...) {
+int(err_set)(struct err *err, int code, const char *fmt, ...) {
     if (err) {
         va_list ap;
         va_start(ap, fmt);
@@ -54,7 +54,7 @@ int err_set(struct err *err, int code, const char *fmt, ...) {
     return code;
 }
 
-int err_sys(struct err *err, int sys, const char *fmt, ...) {
+int(err_sys)(struct err *err, int sys, const char *fmt, ...) {
     int code = sys == ENOMEM ? ERR_NOMEM : sys == ENOENT ? ERR_NOT_FOUND : ERR_IO;
     if (err) {
         va_list ap;
@@ -68,7 +68,7 @@ int err_sys(struct err *err, int sys, const char *fmt, ...) {
     return code;
 }
 
-int err_wrap(struct err *err, const char *fmt, ...) {
+int(err_wrap)(struct err *err, const char *fmt, ...) {
     char old[sizeof err->text];
     if (!err) return ERR_IO;
     memcpy(old, err->text, sizeof old);

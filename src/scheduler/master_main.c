@@ -171,7 +171,7 @@ int master_main(int argc, char **argv) {
         return wrong_usage(&err);
     }
     static struct master_config config;
-    char listen_peers[ADDRESS_TEXT_MAX];
+    static char listen_peers[ADDRESS_TEXT_MAX];
     if (config_make(&f, &config, listen_peers, sizeof listen_peers, &err)) return wrong_usage(&err);
     char who[32];
     (void)snprintf(who, sizeof who, "m%llu", (unsigned long long)f.node);
