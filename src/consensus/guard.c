@@ -161,6 +161,7 @@ static void inner_tick(struct raft_io *io) {
     guard_settle(g);
     if (g->dead) return;
     vote_tick(g);
+    train_tick(g);
     read_tick(g);
     guard_settle(g);
 }

@@ -42,15 +42,16 @@
 #include "base/queue.h"
 
 #define GUARD_MEMBERS_MAX    7u
-#define GUARD_TICK_MS        5u          /* what the guard asks of inner->start, whatever the core wants */
-#define GUARD_RANK_MS        15u         /* step between the election timeouts of two voters */
-#define GUARD_JITTER_MS      5u          /* added at random, 0..5 inclusive */
-#define GUARD_YIELD_MS       40u         /* how long one that stands gives way to another */
-#define GUARD_DEFER_MAX_MS   100u        /* and how long in all, for one loss of a leader */
-#define GUARD_VOTE_REPEAT_MS 20u         /* between two rounds of the same vote request, and of a read's probes */
-#define GUARD_MESSAGE_BYTES  (1u << 20)  /* entry bytes of one AppendEntries; a longer entry travels alone */
-#define GUARD_WINDOW_BYTES   (4u << 20)  /* entry bytes sent to one peer and not yet answered */
-#define GUARD_HELD_MAX       256u        /* held messages of each kind; more are dropped and sent again by the peer */
+#define GUARD_TICK_MS        5u         /* what the guard asks of inner->start, whatever the core wants */
+#define GUARD_RANK_MS        15u        /* step between the election timeouts of two voters */
+#define GUARD_JITTER_MS      5u         /* added at random, 0..5 inclusive */
+#define GUARD_YIELD_MS       40u        /* how long one that stands gives way to another */
+#define GUARD_DEFER_MAX_MS   100u       /* and how long in all, for one loss of a leader */
+#define GUARD_VOTE_REPEAT_MS 20u        /* between two rounds of the same vote request, and of a read's probes */
+#define GUARD_MESSAGE_BYTES  (1u << 20) /* entry bytes of one AppendEntries; a longer entry travels alone */
+#define GUARD_WINDOW_BYTES   (4u << 20) /* entry bytes sent to one peer and not yet answered */
+#define GUARD_FIRST_PATIENCE 4u   /* election timeouts that a leader's first write may take, see result_must_wait */
+#define GUARD_HELD_MAX       256u /* held messages of each kind; more are dropped and sent again by the peer */
 #define GUARD_HELD_BYTES     (16u << 20) /* entry bytes of held requests */
 #define GUARD_WRITES_MAX     1024u       /* unfinished appends; more are a breach */
 #define GUARD_READS_MAX      4096u       /* waiting reads */

@@ -86,6 +86,7 @@ struct guard_peer {
     raft_term term;      /* the train below belongs to this term of ours */
     bool waiting;        /* the core believes more was sent than was: everything after `end` waits for answers */
     raft_index end;      /* last entry sent */
+    uint64_t empty_ms;   /* last empty one while entries were unanswered */
     uint64_t sent_ms;    /* last AppendEntries to it */
     struct guard_part parts[GUARD_PARTS_MAX];
     unsigned part_first, part_count; /* ring */
@@ -140,6 +141,7 @@ struct guard {
     raft_term first_term;   /* term it was appended in */
     raft_index first_index; /* its index */
     bool first_durable;
+    uint64_t first_ms; /* when it was appended */
     struct raft_apply first_req;
 
     struct queue results;  /* guard_held: results that wait for the first entry */
@@ -194,6 +196,8 @@ void disk_free(struct guard *g);
 /* guard_send.c */
 int guard_send(struct raft_io *io, struct raft_io_send *req, const struct raft_message *message, raft_io_send_cb cb);
 void guard_flush_owed(struct guard *g);
+/* Leader, every tick: asks for a sign of life from peers that are busy writing. */
+void train_tick(struct guard *g);
 /* A result of the current term arrived from `peer`: the window opens, a waiting train goes on. */
 void train_answered(struct guard *g, struct guard_peer *peer, const struct raft_append_entries_result *result);
 

@@ -179,6 +179,12 @@ static void deliver_result(struct guard *g, struct raft_message *m) {
 }
 
 static void hold_result(struct guard *g, const struct raft_message *m) {
+    /* The core does not see it, but a leader that waits for its own disk has not lost its quorum. Not for ever: one
+     * whose disk hangs must make room. */
+    struct raft_progress *progress = progress_of(g->r, m->server_id);
+    uint64_t patience = (uint64_t)GUARD_FIRST_PATIENCE * g->cfg.election_ms;
+    if (progress != NULL && g->first_term == g->r->current_term && guard_now(g) - g->first_ms < patience)
+        progress->recent_recv = true;
     struct guard_held *held = held_new(g, m);
     if (held == NULL) return;
     if (g->result_count == GUARD_HELD_MAX) { /* the newest say the most */

@@ -183,6 +183,29 @@ static int send_entries(struct guard *g, const struct raft_message *message) {
     return 0;
 }
 
+/* A request with entries is answered when they are on disk, and under load the core sends no other, so a follower whose
+ * disk is slow for one election timeout would look dead and the leader would step down. An empty request at the known
+ * match is answered at once and changes nothing else. */
+void train_tick(struct guard *g) {
+    struct raft *r = g->r;
+    uint64_t now = guard_now(g);
+    if (r->state != RAFT_LEADER || !GUARD_ON(g, GUARD_K)) return;
+    for (unsigned i = 0; i < r->configuration.n; i++) {
+        const struct raft_server *server = &r->configuration.servers[i];
+        struct guard_peer *peer = peer_of(g, server->id);
+        if (peer == NULL || peer->term != r->current_term || peer->part_count == 0) continue;
+        raft_index match = r->leader_state.progress[i].match_index;
+        raft_term term = log_term(&r->log, match);
+        if (term == 0 || now - peer->empty_ms < g->cfg.heartbeat_ms) continue;
+        peer->empty_ms = now;
+        struct raft_message m = {.type = RAFT_IO_APPEND_ENTRIES, .server_id = server->id};
+        m.server_address = server->address;
+        m.append_entries = (struct raft_append_entries){
+            .term = r->current_term, .prev_log_index = match, .prev_log_term = term, .leader_commit = r->commit_index};
+        send_part(g, &m, 0, 0);
+    }
+}
+
 void train_answered(struct guard *g, struct guard_peer *peer, const struct raft_append_entries_result *result) {
     struct raft_progress *progress = progress_of(g->r, peer->id);
     if (result->rejected > 0 || progress == NULL || peer->term != g->r->current_term) return;

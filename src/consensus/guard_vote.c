@@ -199,6 +199,7 @@ void vote_first_entry(struct guard *g) {
     g->first_term = r->current_term;
     g->first_index = log_last(&r->log) + 1;
     g->first_durable = false;
+    g->first_ms = guard_now(g);
     /* The heartbeat that announced us went out a moment ago; do not wait for the next to send the entry with it. */
     for (unsigned i = 0; i < r->configuration.n; i++)
         r->leader_state.progress[i].last_send = 0;

@@ -275,6 +275,49 @@ static void a_failed_write_ends_the_process(void **state) {
     end();
 }
 
+/* All followers need longer than an election timeout for each write, under load. */
+static void slow_disks_do_not_depose_a_leader(void **state) {
+    (void)state;
+    unsigned n = begin_led(3, 10);
+    raft_term term = sim.nodes[n].raft.current_term;
+    for (unsigned i = 0; i < 3; i++)
+        if (i != n) sim.nodes[i].disk_held = true;
+    for (unsigned i = 0; i < 300; i++) {
+        node_propose(&sim.nodes[n], 16);
+        sim_run(&sim, 5);
+    }
+    assert_true(node_leads(&sim.nodes[n]));
+    assert_int_equal(sim.nodes[n].raft.current_term, term);
+    for (unsigned i = 0; i < 3; i++)
+        sim.nodes[i].disk_held = false;
+    sim_run(&sim, 100);
+    assert_true(sim.acked > 0);
+    end();
+}
+
+/* Its own disk needs three election timeouts for the first entry. */
+static void a_slow_first_write_does_not_depose_a_leader(void **state) {
+    (void)state;
+    begin(3, 11);
+    for (unsigned i = 0; i < 3; i++)
+        sim.nodes[i].disk_held = true;
+    sim_run(&sim, 400);
+    unsigned n = 3;
+    for (unsigned i = 0; i < 3; i++)
+        if (node_leads(&sim.nodes[i])) n = i;
+    assert_true(n < 3);
+    raft_term term = sim.nodes[n].raft.current_term;
+    for (unsigned i = 0; i < 3; i++)
+        sim.nodes[i].disk_held = i == n;
+    sim_run(&sim, 3 * SIM_ELECTION_MS);
+    assert_true(node_leads(&sim.nodes[n]));
+    sim.nodes[n].disk_held = false;
+    sim_run(&sim, 50);
+    assert_int_equal(sim.nodes[n].raft.current_term, term);
+    assert_int_equal(leader(), n);
+    end();
+}
+
 static bool third_caught_up(struct sim *s) {
     return log_last(&s->nodes[2].raft.log) == log_last(&s->nodes[(unsigned)leader()].raft.log);
 }
@@ -307,6 +350,8 @@ int main(void) {
         cmocka_unit_test(a_single_voter_leads_when_start_returns),
         cmocka_unit_test(a_buffer_of_a_wrong_length_is_refused),
         cmocka_unit_test(a_failed_write_ends_the_process),
+        cmocka_unit_test(slow_disks_do_not_depose_a_leader),
+        cmocka_unit_test(a_slow_first_write_does_not_depose_a_leader),
         cmocka_unit_test(a_full_queue_ends_a_train_and_the_follower_still_catches_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
