@@ -115,7 +115,6 @@ struct replica {
     uint64_t items_bytes;
     uint64_t applied;                /* index of the last item that was handed out */
     uint64_t log_bytes, log_entries; /* since the last snapshot */
-    uint64_t snapshot_index;
 
     /* replica_read.c */
     struct queue reads;  /* new ones */

@@ -29,7 +29,7 @@
 
 struct options {
     const char *dir;
-    unsigned seconds, kills;
+    unsigned seconds, kills, stops;
     size_t bytes;
 };
 
@@ -320,31 +320,37 @@ static void measure_depth(struct parent *p, unsigned depth) {
     listen_for(p, 3000, false, true);
 }
 
-static void measure_kills(struct parent *p) {
+/* Takes the leader away `rounds` times, dead or silent, and prints how long the next one took to commit. */
+static void measure_failover(struct parent *p, const char *metric, int number, unsigned rounds) {
     static uint32_t us[1000];
     unsigned n = 0;
     p->quiet = true;
-    for (unsigned k = 0; k < p->options->kills && k < 1000; k++) {
+    for (unsigned k = 0; k < rounds && k < 1000; k++) {
         order(p, 10);
         listen_for(p, 700, false, false);
         int victim = p->leader;
         uint64_t term = p->term, begun = clock_mono_us();
         p->leader = -1;
-        kill_child(p, victim);
+        if (number == SIGKILL)
+            kill_child(p, victim);
+        else
+            CHECK(kill(p->children[victim].pid, number) == 0);
         listen_for(p, 10000, true, false);
         CHECK(p->leader >= 0 && p->term > term);
         us[n++] = (uint32_t)(p->first_us - begun);
         if (getenv("VERBOSE"))
-            (void)fprintf(stderr, "kill %u: m%d -> m%d %u us\n", k, victim + 1, p->leader + 1, us[n - 1]);
+            (void)fprintf(stderr, "%s %u: m%d -> m%d %u us\n", metric, k, victim + 1, p->leader + 1, us[n - 1]);
         order(p, 0);
-        spawn(p, victim);
+        if (number == SIGKILL)
+            spawn(p, victim);
+        else
+            CHECK(kill(p->children[victim].pid, SIGCONT) == 0);
         listen_for(p, 300, false, false);
     }
     if (n == 0) return;
     qsort(us, n, sizeof *us, compare);
-    say("{\"bench\":\"replica\",\"metric\":\"kill9_to_commit_ms\",\"n\":%u,\"min\":%.1f,\"p50\":%.1f,\"p90\":%.1f,"
-        "\"max\":%.1f}\n",
-        n, us[0] / 1e3, us[n / 2] / 1e3, us[n * 9 / 10] / 1e3, us[n - 1] / 1e3);
+    say("{\"bench\":\"replica\",\"metric\":\"%s\",\"n\":%u,\"min\":%.1f,\"p50\":%.1f,\"p90\":%.1f,\"max\":%.1f}\n",
+        metric, n, us[0] / 1e3, us[n / 2] / 1e3, us[n * 9 / 10] / 1e3, us[n - 1] / 1e3);
 }
 
 /* What one durable write of a block costs on this disk now: the unit of everything above. */
@@ -379,6 +385,8 @@ static bool options_read(struct options *o, int argc, char **argv) {
             o->seconds = (unsigned)strtoul(argv[i + 1], NULL, 10);
         else if (strcmp(argv[i], "--kills") == 0)
             o->kills = (unsigned)strtoul(argv[i + 1], NULL, 10);
+        else if (strcmp(argv[i], "--stops") == 0)
+            o->stops = (unsigned)strtoul(argv[i + 1], NULL, 10);
         else if (strcmp(argv[i], "--bytes") == 0)
             o->bytes = strtoul(argv[i + 1], NULL, 10);
         else
@@ -389,9 +397,10 @@ static bool options_read(struct options *o, int argc, char **argv) {
 
 int main(int argc, char **argv) {
     char dir[] = "/var/tmp/replica-bench-XXXXXX";
-    struct options options = {.seconds = 5, .kills = 30, .bytes = 256};
+    struct options options = {.seconds = 5, .kills = 30, .stops = 20, .bytes = 256};
     if (!options_read(&options, argc, argv)) {
-        (void)fprintf(stderr, "usage: replica_bench [--dir DIR] [--seconds S] [--kills N] [--bytes 32..4096]\n");
+        (void)fprintf(stderr,
+                      "usage: replica_bench [--dir DIR] [--seconds S] [--kills N] [--stops N] [--bytes 32..4096]\n");
         return 64;
     }
     if (options.dir == NULL) options.dir = mkdtemp(dir);
@@ -407,7 +416,8 @@ int main(int argc, char **argv) {
     static const unsigned depths[] = {1, 10, 100, 1000};
     for (unsigned i = 0; options.seconds > 0 && i < 4; i++)
         measure_depth(&p, depths[i]);
-    measure_kills(&p);
+    measure_failover(&p, "kill9_to_commit_ms", SIGKILL, options.kills);
+    measure_failover(&p, "sigstop_to_commit_ms", SIGSTOP, options.stops);
     for (int i = 0; i < MEMBERS; i++)
         kill_child(&p, i);
     if (options.dir == dir) {

@@ -157,6 +157,9 @@ static void lies_about_lengths_and_numbers_are_refused_before_memory_is_taken(vo
         assert_int_equal(decode(copy, bytes.len, &back), ERR_PARSE);
         free(copy);
     }
+    store_u32(bytes.data + 46, 20); /* two lengths that add up, but are not multiples of 8 */
+    store_u32(bytes.data + 59, 12);
+    assert_int_equal(decode(bytes.data, bytes.len, &back), ERR_PARSE);
     raft_free(entries[2].buf.base);
     buf_done(&bytes);
 }

@@ -176,6 +176,9 @@ static void strangers_and_the_wrongly_addressed_are_refused(void **state) {
     run_ms(300);
     assert_false(connected(a, 2) || connected(foreign, 1) || connected(stranger, 1));
     assert_true(peers_counters(a->peers)->refused >= 2);
+    struct peers_status status;
+    assert_true(peers_status(a->peers, 2, &status));
+    assert_false(status.heard);
     assert_int_equal(a->messages, 0);
     struct host *confused = open_host(3, 4, "c");
     struct err err;
