@@ -41,7 +41,7 @@ def faults_of(rules: Rules, name: str, text: str) -> list:
         elif quote == '"' or (target in rules.folders and (TOP / "src" / header).is_file()):
             if not (TOP / "src" / header).is_file():
                 fault = f'"{header}" is no header of ours'
-            elif target != folder and target not in below:
+            elif target != folder and target not in below and folder not in rules.shared.get(header, ()):
                 fault = f"src/{folder} may not include src/{target}"
             elif rules.is_pure(name) and target != "base" and not rules.is_pure(f"src/{header}"):
                 fault = f"a pure file includes '{header}', which is not pure"

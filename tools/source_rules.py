@@ -21,15 +21,15 @@ def tracked(*suffixes: str) -> list:
 
 class Rules:
     def __init__(self) -> None:
-        self.folders, self.only, self.made = {}, {}, {}
+        self.folders, self.only, self.made, self.shared = {}, {}, {}, {}
         self.shell_patterns, self.pure_patterns, self.core_patterns = [], [], []
         for line in (TOP / "tools/include-rules.txt").read_text().splitlines():
             word, _, rest = line.partition(" ")
             name, _, values = rest.partition(":")
             if not line or line.startswith("#"):
                 continue
-            if word in ("folder", "only", "made"):
-                {"folder": self.folders, "only": self.only, "made": self.made}[word][name] = values.split()
+            if word in ("folder", "only", "made", "shared"):
+                {"folder": self.folders, "only": self.only, "made": self.made, "shared": self.shared}[word][name] = values.split()
             elif word in ("shell", "pure", "core"):
                 {"shell": self.shell_patterns, "pure": self.pure_patterns, "core": self.core_patterns}[word].append(rest)
             else:
