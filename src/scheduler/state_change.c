@@ -223,10 +223,9 @@ void task_confirm(struct state *state, struct task *task) {
 }
 
 void task_complete(struct state *state, struct task *task) {
-    CHECK(!task->completed && task_state_terminal(task->state));
+    CHECK(!task->completed && !task->holds && task_state_terminal(task->state));
     struct agent *agent = agent_get(state, task->agent);
     struct framework *framework = framework_get(state, task->framework);
-    task_release(state, task);
     queue_remove(&task->on_agent);
     agent->task_count--;
     queue_remove(&task->in_framework);

@@ -118,7 +118,7 @@ void task_set_state(struct state *state, struct task *task, uint32_t new_state, 
 bool task_release(struct state *state, struct task *task);
 /* Its launch is known to have reached the agent: TaskInfo is needed no more. */
 void task_confirm(struct state *state, struct task *task);
-/* Into the history, resources released; its state is terminal. */
+/* Into the history; its state is terminal, its resources have been released. */
 void task_complete(struct state *state, struct task *task);
 void task_forget(struct state *state, struct task *task); /* completed: out of the history and the state */
 void framework_remove(struct state *state, struct framework *framework);

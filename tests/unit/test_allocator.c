@@ -95,6 +95,21 @@ static void a_framework_without_an_open_role_gets_nothing(void **state) {
     assert_int_equal(got[0].role, 31);
 }
 
+static void each_offer_moves_its_framework_back_in_the_queue(void **state) {
+    (void)state;
+    struct allocator_agent agents[6];
+    struct allocator_framework frameworks[] = {framework(1), framework(2), framework(3)};
+    struct resources total = amount(CPUS(10), MB(1000));
+    static const uint32_t expected[] = {1, 2, 1, 2, 3, 1};
+    struct allocation got[6];
+    for (uint32_t i = 0; i < 6; i++)
+        agents[i] = (struct allocator_agent){i, amount(CPUS(1), MB(100))};
+    frameworks[2].held = amount(CPUS(2) - 1, 0);
+    assert_int_equal(run(agents, 6, frameworks, 3, &total, got, 6), 6);
+    for (int i = 0; i < 6; i++)
+        assert_int_equal(got[i].framework, expected[i]);
+}
+
 static bool filter_first_role_of_1(void *ctx, uint32_t who, uint32_t role, uint32_t agent,
                                    const struct resources *free) {
     (void)agent, (void)free;
@@ -218,6 +233,7 @@ int main(void) {
         cmocka_unit_test(scraps_are_passed_over),
         cmocka_unit_test(an_agent_with_gpus_is_kept_for_frameworks_that_want_them),
         cmocka_unit_test(a_framework_without_an_open_role_gets_nothing),
+        cmocka_unit_test(each_offer_moves_its_framework_back_in_the_queue),
         cmocka_unit_test(a_filter_hides_a_role_and_the_next_one_is_tried),
         cmocka_unit_test(offers_stop_at_the_given_maximum),
         cmocka_unit_test(the_example_of_the_paper_ends_as_in_the_paper),

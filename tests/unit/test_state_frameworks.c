@@ -185,6 +185,18 @@ static void a_change_of_leader_ends_no_framework_before_the_reregister_timeout(v
     world_close(&w);
 }
 
+static void a_longer_failover_timeout_holds_after_a_change_of_leader(void **unused) {
+    (void)unused;
+    struct world w;
+    uint64_t since = 0;
+    world_start(&w);
+    const struct framework *f = state_framework(w.state, world_framework(&w, 7000000, 0));
+    make_time(20000, 1);
+    world_apply(&w, make_leader(2, WORLD_CLUSTER));
+    assert_int_equal(framework_deadline(w.state, f, &since), 7020000);
+    world_close(&w);
+}
+
 static void deadlines_of_hostile_length_do_not_wrap(void **unused) {
     (void)unused;
     struct world w;
@@ -293,6 +305,7 @@ int main(void) {
         cmocka_unit_test(a_disconnected_framework_expires_at_its_deadline_and_not_before),
         cmocka_unit_test(a_framework_that_came_back_in_time_does_not_expire),
         cmocka_unit_test(a_change_of_leader_ends_no_framework_before_the_reregister_timeout),
+        cmocka_unit_test(a_longer_failover_timeout_holds_after_a_change_of_leader),
         cmocka_unit_test(deadlines_of_hostile_length_do_not_wrap),
         cmocka_unit_test(removal_wants_every_task_killed_and_frees_nothing_that_still_runs),
         cmocka_unit_test(updates_for_a_removed_framework_are_acknowledged_by_themselves),
