@@ -129,6 +129,8 @@ static const char *status_text(int status) {
         return "Precondition Failed";
     case 413:
         return "Content Too Large";
+    case 414:
+        return "URI Too Long";
     case 415:
         return "Unsupported Media Type";
     case 416:

@@ -10,6 +10,7 @@
 
 #define LISTEN_BACKLOG      4096
 #define KEEPALIVE_S         30
+#define UNACKED_MS          (60 * 1000) /* a host without power is noticed by then, also when little is sent to it */
 #define NOTSENT_LOWAT_BYTES (128 << 10) /* more than this unsent in the kernel only delays what is urgent */
 
 int net_stream_init(struct net_stream *s, struct net *net, const struct net_stream_events *events) {
@@ -22,10 +23,12 @@ int net_stream_init(struct net_stream *s, struct net *net, const struct net_stre
 void net_stream_tune(struct net_stream *s) {
     uv_os_fd_t fd;
     int lowat = NOTSENT_LOWAT_BYTES;
+    unsigned unacked = UNACKED_MS;
     (void)uv_tcp_nodelay(&s->tcp, 1);
     (void)uv_tcp_keepalive(&s->tcp, 1, KEEPALIVE_S);
-    if (uv_fileno((uv_handle_t *)&s->tcp, &fd) == 0)
-        (void)setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &lowat, sizeof lowat);
+    if (uv_fileno((uv_handle_t *)&s->tcp, &fd)) return;
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &lowat, sizeof lowat);
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &unacked, sizeof unacked);
 }
 
 static void stream_ended(struct net_stream *s, int status) {

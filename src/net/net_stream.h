@@ -58,7 +58,7 @@ struct net_stream {
 
 /* Makes the handle; 0 or an error of uv. After success net_stream_close is the only way out. */
 int net_stream_init(struct net_stream *s, struct net *net, const struct net_stream_events *events);
-/* TCP_NODELAY, keepalive, TCP_NOTSENT_LOWAT; failures do not matter. */
+/* TCP_NODELAY, keepalive, TCP_NOTSENT_LOWAT, TCP_USER_TIMEOUT; failures do not matter. */
 void net_stream_tune(struct net_stream *s);
 /* Starts or stops reading; harmless to repeat. Returns 0 or an error of uv. */
 int net_stream_read(struct net_stream *s, bool on);

@@ -196,6 +196,36 @@ static void ambiguous_heads_are_refused(void **state) {
     run_probes(probes, sizeof probes / sizeof probes[0]);
 }
 
+/* llhttp in strict mode would catch some of these too; the scanner must not lean on that. */
+static void the_scanner_alone_refuses_what_two_parsers_could_read_differently(void **state) {
+    (void)state;
+    static const char *const bad[] = {
+        LINE "A: b\rC: d\r\n\r\n",
+        LINE "A: b\nC: d\r\n\r\n",
+        LINE "A: b\r\n c\r\n\r\n",
+        LINE " A: b\r\n\r\n",
+        LINE "A : b\r\n\r\n",
+        LINE "A\r\n\r\n",
+        LINE ": b\r\n\r\n",
+        LINE "A: b\001\r\n\r\n",
+        LINE "A: b\r\n\rX",
+        LINE "\n",
+        "GET / HTTP/1.1\n",
+        "GET / HTTP/1.1\rA",
+        "GET /\r\n",
+        "GET / HTTP/11\r\n",
+        "GET /\t HTTP/1.1\r\n",
+        "\r\n\r\n\r\n",
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        struct http_scan s;
+        size_t skip;
+        http_scan_init(&s);
+        (void)http_scan_feed(&s, (const uint8_t *)bad[i], strlen(bad[i]), &skip);
+        if (s.state != SCAN_BAD || !s.reason) fail_msg("not refused: %s", bad[i]);
+    }
+}
+
 static void malformed_request_lines_are_refused(void **state) {
     (void)state;
     static const struct probe probes[] = {
@@ -687,6 +717,7 @@ static void a_query_gives_its_first_value(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ambiguous_heads_are_refused),
+        cmocka_unit_test(the_scanner_alone_refuses_what_two_parsers_could_read_differently),
         cmocka_unit_test(malformed_request_lines_are_refused),
         cmocka_unit_test(good_requests_are_taken),
         cmocka_unit_test(malformed_chunks_and_trailers_are_refused),
