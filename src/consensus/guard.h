@@ -223,7 +223,8 @@ enum guard_correction {
     GUARD_K = 1u << 10,
     GUARD_L = 1u << 11,
     GUARD_M = 1u << 12,
-    GUARD_ALL = (1u << 13) - 1
+    GUARD_N = 1u << 13,
+    GUARD_ALL = (1u << 14) - 1
 };
 void guard_switch_off(struct guard *g, unsigned corrections);
 #endif

@@ -69,7 +69,7 @@ void read_settle(struct guard *g) {
     if (queue_empty(&g->reads)) return;
     struct queue ready;
     queue_init(&ready);
-    g->confirmed = majority_round(g);
+    g->confirmed = GUARD_ON(g, GUARD_N) ? majority_round(g) : g->round;
     while (!queue_empty(&g->reads)) {
         struct guard_read *read = QUEUE_ENTRY(g->reads.next, struct guard_read, link);
         if (read->round > g->confirmed) break;
@@ -83,7 +83,7 @@ void read_settle(struct guard *g) {
     if (last->round > g->round && g->confirmed == g->round) {
         g->round++;
         send_probes(g);
-        if (voters(g->r) == 1) read_settle(g);
+        if (voters(g->r) == 1 || !GUARD_ON(g, GUARD_N)) read_settle(g);
     }
 }
 

@@ -157,6 +157,7 @@ struct sim {
     size_t leaders_cap;
     unsigned leader_changes, crashes, restarts_wanted;
     uint64_t acked, acked_max; /* commands, highest index */
+    uint64_t reads, reads_served;
     uint64_t proposals;
     uint64_t trace;
     bool red;
@@ -196,6 +197,8 @@ void node_restart(struct sim_node *node); /* the orderly kind, by request of the
 bool node_add_spare(struct sim_node *node);
 /* Proposes one command; false if the node does not lead or is full. */
 bool node_propose(struct sim_node *node, size_t bytes);
+/* One linearizable read, if the node believes it leads: its index must not be below what was acknowledged before. */
+bool node_read(struct sim_node *node);
 bool node_transfer(struct sim_node *node, raft_id to);
 bool node_leads(const struct sim_node *node);
 /* Everything the core and the guard allocate from here on belongs to this node (NULL: to nobody; a mistake). */
@@ -225,7 +228,7 @@ void nemesis_heal_and_wait(struct sim *sim);
 
 /* A finished run, small enough for a pipe. */
 struct sim_result {
-    uint64_t seed, trace, sim_ms, acked, step;
+    uint64_t seed, trace, sim_ms, acked, reads, step; /* reads: served */
     unsigned voters, leaders, crashes;
     bool valid, red, faults[8];
     char invariant[32];

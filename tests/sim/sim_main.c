@@ -44,7 +44,7 @@ static bool parse_off(const char *text, struct options *o) {
     if (strncmp(text, "guard-", 6) == 0) text += 6;
     o->off = text;
     for (; *text != '\0'; text++) {
-        if (*text < 'a' || *text > 'm') return false;
+        if (*text < 'a' || *text > 'n') return false;
         o->cfg.off |= 1u << (*text - 'a');
     }
     return o->cfg.off != 0;
@@ -133,12 +133,13 @@ static void print_seed(const struct options *o, const struct sim_result *r) {
 }
 
 struct sum {
-    uint64_t seeds, valid, red, sim_ms, faults[8], settle_max;
+    uint64_t reads, seeds, valid, red, sim_ms, faults[8], settle_max;
     struct guard_counters counters;
 };
 
 static void add(struct sum *sum, const struct sim_result *r) {
     sum->seeds++;
+    sum->reads += r->reads;
     if (r->valid) sum->valid++;
     if (r->red) sum->red++;
     sum->sim_ms += r->sim_ms;
@@ -174,7 +175,7 @@ static void print_sum(const struct options *o, const struct sum *sum, double sec
            sum->sim_ms / 1000, sum->settle_max);
     for (unsigned i = 0; i < 8; i++)
         printf("%s\"%s\": %.2f", i == 0 ? "" : ", ", fault_names[i], (double)sum->faults[i] / (double)sum->seeds);
-    printf("}}\n");
+    printf("}, \"reads\": %" PRIu64 "}\n", sum->reads);
     print_counters(&sum->counters);
 }
 

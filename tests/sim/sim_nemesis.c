@@ -39,9 +39,13 @@ static bool has_leader(struct sim *sim) {
 static void traffic(struct sim *sim, uint64_t ms) {
     uint64_t end = sim->now_us + ms * SIM_MS;
     while (!sim->red && sim->now_us < end) {
-        for (unsigned i = 0; i < sim->cfg.voters; i++)
-            if (node_leads(&sim->nodes[i]) && rng_below(&sim->rng, 3) > 0)
-                node_propose(&sim->nodes[i], pick(sim, 16, rng_below(&sim->rng, 6) == 0 ? sim->command_max : 200));
+        for (unsigned i = 0; i < sim->cfg.voters; i++) {
+            struct sim_node *node = &sim->nodes[i];
+            if (!node_leads(node)) continue;
+            uint64_t most = rng_below(&sim->rng, 6) == 0 ? sim->command_max : 200;
+            if (rng_below(&sim->rng, 3) > 0) node_propose(node, pick(sim, 16, most));
+            if (rng_below(&sim->rng, 4) == 0) node_read(node);
+        }
         sim_run(sim, pick(sim, 1, 12));
     }
 }
@@ -227,6 +231,7 @@ void sim_here(const struct sim_config *cfg, void (*run)(struct sim *sim), struct
     ret->settle_ms = sim_ms(&sim) - sim.healed_ms;
     ret->leaders = sim.leader_changes;
     ret->acked = sim.acked;
+    ret->reads = sim.reads_served;
     ret->crashes = sim.crashes;
     ret->red = sim.red;
     ret->valid = sim.red || enough(&sim);

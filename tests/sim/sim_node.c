@@ -375,6 +375,42 @@ bool node_propose(struct sim_node *node, size_t bytes) {
     return rv == 0;
 }
 
+struct read {
+    struct guard_read read;
+    struct sim_node *node;
+    uint64_t acked_max; /* when it was asked */
+};
+
+static void read_done(struct guard_read *read, int status, uint64_t index) {
+    struct read *r = read->data;
+    struct sim *sim = r->node->sim;
+    if (status == 0) {
+        sim->reads_served++;
+        sim_trace(sim, r->node->id << 16 | 'R' << 8 | 'R', index, r->acked_max, 0);
+        if (index < r->acked_max)
+            sim_red(sim, "stale-read", "node %llu reads at %llu, but entry %llu was acknowledged before", r->node->id,
+                    (unsigned long long)index, (unsigned long long)r->acked_max);
+    }
+    raft_free(r);
+}
+
+bool node_read(struct sim_node *node) {
+    if (!node_leads(node) || node->sim->red) return false;
+    node_enter(node);
+    struct read *r = raft_malloc(sizeof *r);
+    *r = (struct read){.node = node, .acked_max = node->sim->acked_max};
+    r->read.data = r;
+    r->read.cb = read_done;
+    int rv = guard_read_index(node->guard, &r->read);
+    if (rv != 0)
+        raft_free(r);
+    else
+        node->sim->reads++;
+    check_node(node);
+    node_enter(NULL);
+    return rv == 0;
+}
+
 static void added(struct raft_change *req, int status) {
     (void)req;
     (void)status;

@@ -12,7 +12,8 @@
  *   J  slowness: one heartbeat for each conflicting entry
  *   K  a message beyond the limit
  *   L  real damage: crash in the roll-back; and an uncommitted configuration in a snapshot
- *   M  a check: what H prevents is noticed by the guard itself */
+ *   M  a check: what H prevents is noticed by the guard itself
+ *   N  real damage: a stale read */
 #include "../lib/cmocka_all.h"
 
 #include <stdlib.h>
@@ -448,6 +449,21 @@ static void change_in_snapshot(struct sim *sim) {
     finish(sim);
 }
 
+/* ---- N: a leader that does not know it is deposed ---- */
+
+static void deposed_reader(struct sim *sim) {
+    begin(sim, 0);
+    connect_only(sim, 0x6);
+    elect(sim, 1);
+    sim_until(sim, wanted_ready, 200);
+    node_propose(&sim->nodes[1], 16);
+    sim_run(sim, 20);
+    CHECK(node_read(&sim->nodes[0])); /* still believes it leads: its clock stands */
+    sim_run(sim, 20);
+    net_heal(sim);
+    finish(sim);
+}
+
 /* ---- the tests ---- */
 
 static struct sim_result run(void (*schedule)(struct sim *sim), unsigned voters, unsigned off, enum sim_store store) {
@@ -559,6 +575,12 @@ static void m_the_guard_notices_what_the_disk_does_not_have(void **state) {
     expect_red(counted_twice, 5, ONLY(GUARD_H), "guard-breach", NULL);
 }
 
+static void n_a_deposed_leader_does_not_read(void **state) {
+    (void)state;
+    expect_red(deposed_reader, 3, ONLY(GUARD_N), "stale-read", NULL);
+    expect_green(deposed_reader, 3, 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_own_first_entry_keeps_old_entries_from_being_committed_by_counting),
@@ -575,6 +597,7 @@ int main(void) {
         cmocka_unit_test(l_a_truncated_configuration_restarts_the_node),
         cmocka_unit_test(l_no_snapshot_with_an_uncommitted_configuration),
         cmocka_unit_test(m_the_guard_notices_what_the_disk_does_not_have),
+        cmocka_unit_test(n_a_deposed_leader_does_not_read),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
