@@ -14,10 +14,11 @@
 #include "wire/protobuf.h"
 #include "wire/recordio.h"
 
-#define SESSION_MAGIC     0x53455353u
-#define SESSION_EVENT_MAX (4u << 20)  /* bytes of one event: what clients take */
-#define SESSION_ARENA_MAX (16u << 20) /* for building one */
-#define SESSIONS_MAX      10000
+#define SESSION_MAGIC             0x53455353u
+#define SESSION_EVENT_MAX         (4u << 20)  /* bytes of one event: what clients take */
+#define SESSION_ARENA_MAX         (16u << 20) /* for building one */
+#define SESSION_REDELIVER_BACKLOG (1u << 20)  /* bytes waiting at which re-delivery pauses until the next tick */
+#define SESSIONS_MAX              10000
 
 #define EVENT(name) MESOS__V1__SCHEDULER__EVENT__TYPE__##name
 
@@ -31,6 +32,8 @@ struct session {
     uint64_t subscribed;    /* index of the subscription this stream belongs to */
     uint64_t last_event_ms; /* monotonic; of the last event that was no heartbeat; 0: none since the last heartbeat */
     uint64_t last_beat_ms;
+    bool redelivering;    /* updates that were unacknowledged at the subscription are still being shown */
+    uint64_t redelivered; /* number of the last task looked at for that */
 };
 
 struct sessions {
@@ -132,14 +135,6 @@ static void session_heartbeat(struct session *session) {
 void sessions_event(struct sessions *s, uint32_t framework, const Mesos__V1__Scheduler__Event *event) {
     struct session *session = sessions_find(s, framework);
     if (session) session_send(session, event);
-}
-
-void sessions_tick(struct sessions *s, uint64_t now_ms) {
-    for (size_t i = 0; i < s->count; i++) {
-        struct session *session = s->items[i];
-        bool burst_over = session->last_event_ms && now_ms >= session->last_event_ms + SESSIONS_BURST_MS;
-        if (burst_over || now_ms >= session->last_beat_ms + SESSIONS_HEARTBEAT_MS) session_heartbeat(session);
-    }
 }
 
 /* ---- events about tasks and offers ---- */
@@ -324,6 +319,29 @@ static void session_greet(struct session *session, const struct framework *f) {
     arena_done(&arena);
 }
 
+/* Shows the unacknowledged updates in order of task number, as fast as the client reads: a framework that comes back to
+ * a hundred thousand of them must not be cut for being behind. */
+static void session_redeliver(struct session *session, const struct framework *f) {
+    for (const struct queue *q = f->tasks.next; q != &f->tasks; q = q->next) {
+        const struct task *task = QUEUE_ENTRY(q, struct task, in_framework);
+        if (task->number <= session->redelivered) continue;
+        if (http_stream_backlog(session->x) > SESSION_REDELIVER_BACKLOG) return;
+        session->redelivered = task->number;
+        if (task->unacked) sessions_update(session->owner, task, false);
+    }
+    session->redelivering = false;
+}
+
+void sessions_tick(struct sessions *s, uint64_t now_ms) {
+    for (size_t i = 0; i < s->count; i++) {
+        struct session *session = s->items[i];
+        const struct framework *f = session->redelivering ? state_framework(s->m->state, session->framework) : NULL;
+        bool burst_over = session->last_event_ms && now_ms >= session->last_event_ms + SESSIONS_BURST_MS;
+        if (f) session_redeliver(session, f);
+        if (burst_over || now_ms >= session->last_beat_ms + SESSIONS_HEARTBEAT_MS) session_heartbeat(session);
+    }
+}
+
 void sessions_subscribed(struct sessions *s, uint32_t framework, struct http_exchange *x, enum encoding encoding) {
     const struct framework *f = state_framework(s->m->state, framework);
     CHECK(f);
@@ -343,9 +361,7 @@ void sessions_subscribed(struct sessions *s, uint32_t framework, struct http_exc
     http_exchange_on_closed(x, session_on_closed, session);
     log_event(LOG_INFO, "framework_subscribed", "framework=%s number=%" PRIu32, f->id, framework);
     session_greet(session, f);
-    for (const struct queue *q = f->tasks.next; q != &f->tasks; q = q->next) {
-        const struct task *task = QUEUE_ENTRY(q, struct task, in_framework);
-        if (task->unacked) sessions_update(s, task, false);
-    }
+    session->redelivering = true;
+    session_redeliver(session, f);
     offers_wake(s->m->offers);
 }
