@@ -190,7 +190,7 @@ static void effect_follow(struct master *m, const struct effect *e) {
         break;
     case EFFECT_AGENT_CHANGED: {
         const struct agent *agent = state_agent(m->state, e->agent);
-        if (!agent || agent->status != AGENT_ACTIVE) offers_drop_agent(m->offers, e->agent);
+        offers_drop_agent(m->offers, e->agent); /* what it has may be another amount now */
         if (agent && agent->status == AGENT_GONE_STATUS) agents_gone(m->agents, e->agent);
         break;
     }
