@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Opening, closing, the turn and the status. See replica_impl.h for how the files hang together.
+ * Opening, closing and the turn. See replica_impl.h for how the files hang together.
  *
  * Opening builds from the disk upward; whatever fails, the same teardown takes down what is there, from the core
  * downward: core -> (guard) -> peers and store -> disk -> net -> handles. */
@@ -44,7 +44,7 @@ uint64_t replica_applied(const struct replica *r) {
     return queue_empty(&r->items) ? r->core.last_applied : r->applied;
 }
 
-static enum replica_role role_of(const struct guard_view *view) {
+enum replica_role replica_role_of(const struct guard_view *view) {
     if (view->role == GUARD_LEADER) return REPLICA_LEADER;
     if (view->role == GUARD_CANDIDATE || view->role == GUARD_PRE_CANDIDATE) return REPLICA_CANDIDATE;
     return REPLICA_FOLLOWER;
@@ -60,14 +60,15 @@ static void tell_view(struct replica *r) {
     }
     if (now.leader_id != before.leader_id || now.term != before.term)
         r->leader_since_ms = now.leader_id ? clock_mono_ms() : 0;
-    bool same = role_of(&now) == role_of(&before) && now.term == before.term && now.leader_id == before.leader_id;
+    bool same = replica_role_of(&now) == replica_role_of(&before) && now.term == before.term &&
+                now.leader_id == before.leader_id;
     if (same) return;
     log_event(LOG_INFO, "role", "role=%s term=%" PRIu64 " leader=%" PRIu64,
-              role_of(&now) == REPLICA_LEADER      ? "leader"
-              : role_of(&now) == REPLICA_CANDIDATE ? "candidate"
-                                                   : "follower",
+              replica_role_of(&now) == REPLICA_LEADER      ? "leader"
+              : replica_role_of(&now) == REPLICA_CANDIDATE ? "candidate"
+                                                           : "follower",
               now.term, now.leader_id);
-    r->app.role_changed(r->app.ctx, role_of(&now), now.term, now.leader_id);
+    r->app.role_changed(r->app.ctx, replica_role_of(&now), now.term, now.leader_id);
 }
 
 /* Peers are who the configuration in the log says they are. */
@@ -409,53 +410,4 @@ int replica_open(uv_loop_t *loop, const struct replica_config *config, const str
               config->listen, r->core.current_term, raft_last_index(&r->core), r->core.log.snapshot.last_index);
     *ret = r;
     return 0;
-}
-
-/* Status. */
-
-static void status_peer(const struct replica *r, const struct raft_server *server, const struct guard_status *guard,
-                        struct replica_peer_status *ret) {
-    *ret = (struct replica_peer_status){.id = server->id, .voter = server->role == RAFT_VOTER, .contact_ms = -1};
-    (void)snprintf(ret->address, sizeof ret->address, "%s", server->address);
-    struct peers_status peer;
-    if (server->id == r->config.node_id) {
-        ret->connected = true;
-        ret->contact_ms = 0;
-        ret->match_index = guard->stored_index;
-    } else if (peers_status(r->peers, server->id, &peer)) {
-        ret->connected = peer.connected;
-        ret->contact_ms = peer.contact_ms;
-    }
-    for (unsigned i = 0; i < guard->peer_count; i++)
-        if (guard->peers[i].id == server->id) ret->match_index = guard->peers[i].match_index;
-}
-
-void replica_status(struct replica *r, struct replica_status *ret) {
-    CHECK_MAGIC(r, REPLICA_MAGIC);
-    memset(ret, 0, sizeof *ret);
-    struct guard_status guard;
-    guard_status(r->guard, &guard);
-    ret->role = role_of(&guard.view);
-    ret->node_id = r->config.node_id;
-    ret->term = guard.view.term;
-    ret->leader_id = guard.view.leader_id;
-    ret->first_index = guard.first_index;
-    ret->last_index = guard.last_index;
-    ret->commit_index = guard.commit_index;
-    ret->applied_index = replica_applied(r);
-    ret->snapshot_index = guard.snapshot_index;
-    ret->leader_since_ms = r->leader_since_ms ? (int64_t)(clock_mono_ms() - r->leader_since_ms) : -1;
-    if (r->store) {
-        struct store_stats store;
-        store_stats(r->store, &store);
-        ret->log_bytes = store.log_bytes;
-        ret->writes = store.syncs;
-        ret->fsync_p50_us = store.sync_p50_us;
-        ret->fsync_p99_us = store.sync_p99_us;
-        ret->disk_free_bytes = r->space.free_bytes;
-    }
-    ret->pending_commands = r->waiting_commands;
-    ret->pending_bytes = r->waiting_bytes;
-    for (unsigned i = 0; i < r->core.configuration.n && ret->peer_count < REPLICA_MEMBERS_MAX; i++)
-        status_peer(r, &r->core.configuration.servers[i], &guard, &ret->peers[ret->peer_count++]);
 }

@@ -121,6 +121,8 @@ struct replica_status {
     struct replica_peer_status peers[REPLICA_MEMBERS_MAX];
 };
 void replica_status(struct replica *replica, struct replica_status *ret);
+/* Everything that is counted since the start, for /metrics: cb for each, with a stable name such as "peers_dials". */
+void replica_counters(struct replica *replica, void (*cb)(void *ctx, const char *name, uint64_t value), void *ctx);
 
 /* Reads committed entries of the local log for inspection: cb for each of at most `count` entries from `from` on.
  * `type` is 1 command batch, 2 barrier, 3 configuration. Returns 0, or ERR_NOT_FOUND when `from` is below first_index

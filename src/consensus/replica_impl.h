@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  * What the files of replica.h share:
  *
- *   replica.c          open, close, the turn, status
+ *   replica.c          open, close, the turn
  *   replica_io.c       the inner raft_io: store + peers + the tick
  *   replica_fsm.c      the applier: committed entries wait here and are handed out in slices; snapshots
  *   replica_propose.c  batching of commands, and their tickets
  *   replica_read.c     linearizable reads, and reading the log
+ *   replica_status.c   status and counters
  *
  * The turn. What the core, the store and the network call back with is only noted; once a loop turn, behind the poll
  * (uv_check), the turn hands it on in a fixed order: role changes, committed commands (at most 2 ms of them), dropped
@@ -139,6 +140,7 @@ struct replica {
 void replica_wake(struct replica *r);
 /* Notes that the process must end; the application is told in the turn. The first reason stays. */
 void replica_fail(struct replica *r, int exit_status, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+enum replica_role replica_role_of(const struct guard_view *view);
 /* Everything up to here is applied. */
 uint64_t replica_applied(const struct replica *r);
 

@@ -156,6 +156,43 @@ static void without_a_majority_nothing_is_acknowledged_and_every_ticket_comes_ba
     stop(c);
 }
 
+static void counter_cb(void *ctx, const char *name, uint64_t value) {
+    uint64_t *ret = ctx;
+    if (strcmp(name, "guard_first_entries") == 0) ret[0] = value;
+    if (strcmp(name, "peers_welcomes") == 0) ret[1] = value;
+}
+
+static void the_status_tells_who_leads_and_how_far_everybody_is(void **state) {
+    (void)state;
+    struct cluster *c = start(3, 0);
+    push(c, 200, 20, 5000);
+    assert_true(cluster_wait(c, cluster_level, 5000));
+    struct node *leader = cluster_leader(c);
+    struct replica_status status;
+    cluster_run(c, 100);
+    replica_status(leader->replica, &status);
+    assert_int_equal(status.role, REPLICA_LEADER);
+    assert_int_equal(status.leader_id, leader->id);
+    assert_int_equal(status.applied_index, leader->applied);
+    assert_int_equal(status.commit_index, status.last_index);
+    assert_int_equal(status.peer_count, 3);
+    assert_true(status.leader_since_ms >= 0 && status.writes > 0 && status.fsync_p99_us >= status.fsync_p50_us);
+    for (unsigned i = 0; i < 3; i++) {
+        assert_true(status.peers[i].connected && status.peers[i].voter);
+        assert_int_equal(status.peers[i].match_index, status.last_index);
+        assert_true(status.peers[i].contact_ms >= 0 && status.peers[i].contact_ms < 1000);
+    }
+    uint64_t counters[2] = {0};
+    replica_counters(leader->replica, counter_cb, counters);
+    assert_int_equal(counters[0], 1);
+    assert_int_equal(counters[1], 2);
+    node_stop(c, (unsigned)leader->id % 3);
+    cluster_run(c, 50);
+    replica_status(leader->replica, &status);
+    assert_false(status.peers[leader->id % 3].connected);
+    stop(c);
+}
+
 struct seen {
     uint64_t next;
     unsigned batches;
@@ -220,6 +257,7 @@ int main(void) {
         cmocka_unit_test(twenty_failovers_lose_nothing_that_was_acknowledged),
         cmocka_unit_test(a_read_sees_every_command_acknowledged_before_it),
         cmocka_unit_test(without_a_majority_nothing_is_acknowledged_and_every_ticket_comes_back),
+        cmocka_unit_test(the_status_tells_who_leads_and_how_far_everybody_is),
         cmocka_unit_test(commands_of_one_turn_share_an_entry_and_the_log_can_be_read),
         cmocka_unit_test(a_folder_is_refused_to_another_process_and_to_another_node),
     };
