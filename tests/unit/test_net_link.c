@@ -424,7 +424,7 @@ static void silent_strangers_are_cut_and_counted(void **state) {
     struct link_server_options options;
     struct link_server_stats stats;
     link_server_options_default(&options);
-    options.link.establish_timeout_ms = 60;
+    options.link.establish_timeout_ms = 300;
     options.strangers_max = 2;
     rig_open(&rig, &options);
     int fd[4];
@@ -435,7 +435,7 @@ static void silent_strangers_are_cut_and_counted(void **state) {
     assert_int_equal(stats.accepted, 2);
     assert_int_equal(stats.refused, 2);
     assert_int_equal(stats.strangers, 2);
-    test_loop_run_ms(&rig.t, 100);
+    test_loop_run_ms(&rig.t, 400);
     link_server_stats(rig.server, &stats);
     assert_int_equal(stats.strangers, 0);
     assert_int_equal(stats.links, 0);
