@@ -1,0 +1,3 @@
+module conclave/jepsen
+
+go 1.19

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+package host
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"time"
+)
+
+// Probe is one line of the preflight's table.
+type Probe struct {
+	Need string
+	Use  string
+	Err  error
+}
+
+// Preflight tries on this machine what the faults need, in a site of its own, and cleans up after itself.
+func Preflight(dir string) []Probe {
+	probes := []Probe{{Need: "superuser", Use: "namespaces, bridge, nft", Err: superuser()}}
+	for _, tool := range []string{"ip", "nft", "nsenter"} {
+		_, err := exec.LookPath(tool)
+		probes = append(probes, Probe{Need: "tool", Use: tool, Err: err})
+	}
+	for _, p := range probes {
+		if p.Err != nil {
+			return probes
+		}
+	}
+	site, err := Open(dir, []Host{{Name: "x1", Addr: "10.86.0.1"}, {Name: "x2", Addr: "10.86.0.2"}})
+	probes = append(probes, Probe{Need: "hosts", Use: "network namespaces, veth, bridge, nft bridge table", Err: err})
+	if err != nil {
+		return probes
+	}
+	defer site.Close()
+	probes = append(probes,
+		Probe{Need: "link", Use: "connect from one host to another", Err: site.connect(true)},
+		Probe{Need: "cut link", Use: "nft set of directed pairs", Err: site.tryCut()})
+	group := Probe{Need: "control group", Use: "cgroup.kill for teardown: " + site.cgroup}
+	if site.cgroup == "" {
+		group.Use = "not here: teardown goes by namespace alone"
+	}
+	return append(probes, group)
+}
+
+// Print writes the table and tells whether all is there.
+func Print(out io.Writer, probes []Probe) bool {
+	ok := true
+	for _, p := range probes {
+		verdict := "ok"
+		if p.Err != nil {
+			verdict, ok = p.Err.Error(), false
+		}
+		fmt.Fprintf(out, "%-14s %-52s %s\n", p.Need, p.Use, verdict)
+	}
+	return ok
+}
+
+func superuser() error {
+	if os.Geteuid() != 0 {
+		return fmt.Errorf("needs root (CAP_SYS_ADMIN and CAP_NET_ADMIN): run it as root")
+	}
+	return nil
+}
+
+// connect dials x2 from x1. Nobody listens there: a refusal proves that the packets went both ways.
+func (s *Site) connect(want bool) error {
+	conn, err := s.Dialer("x1", 300*time.Millisecond)(context.Background(), "tcp4", "10.86.0.2:9")
+	if err == nil {
+		_ = conn.Close()
+	}
+	timeout := false
+	if ne, ok := err.(net.Error); ok {
+		timeout = ne.Timeout()
+	}
+	if want == timeout {
+		return fmt.Errorf("connection from x1 to x2: %v", err)
+	}
+	return nil
+}
+
+func (s *Site) tryCut() error {
+	if err := s.Cut([]Pair{{"x2", "x1"}}); err != nil {
+		return err
+	}
+	if err := s.connect(false); err != nil {
+		return fmt.Errorf("cut, but %w", err)
+	}
+	if err := s.Cut(nil); err != nil {
+		return err
+	}
+	return s.connect(true)
+}

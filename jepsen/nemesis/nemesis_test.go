@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+package nemesis
+
+import (
+	"context"
+	"fmt"
+	"math/rand"
+	"reflect"
+	"testing"
+	"time"
+
+	"conclave/jepsen/history"
+)
+
+// fake counts what is done to it and refuses what makes no sense.
+type fake struct {
+	down, paused map[int]bool
+	cuts, kills  int
+	cut          bool
+}
+
+func (f *fake) Size() int                      { return 3 }
+func (f *fake) Leader() int                    { return 2 }
+func (f *fake) ElectionTimeout() time.Duration { return 2 * time.Millisecond }
+func (f *fake) Kill(id int) error {
+	f.kills++
+	return flip(f.down, id, true)
+}
+func (f *fake) Start(id int) error  { return flip(f.down, id, false) }
+func (f *fake) Pause(id int) error  { return flip(f.paused, id, true) }
+func (f *fake) Resume(id int) error { return flip(f.paused, id, false) }
+func (f *fake) Cut(pairs [][2]int) error {
+	f.cuts++
+	f.cut = len(pairs) > 0
+	return nil
+}
+
+func flip(m map[int]bool, id int, to bool) error {
+	if m[id] == to {
+		return fmt.Errorf("master %d is %v already", id, to)
+	}
+	m[id] = to
+	return nil
+}
+
+func TestASeedGivesOnePlanAndEachFamilyBeginsWithTheLeader(t *testing.T) {
+	names := []string{"F-01", "F-03", "F-04"}
+	for seed := int64(0); seed < 200; seed++ {
+		a := Plan(rand.New(rand.NewSource(seed)), names, 55*time.Second)
+		b := Plan(rand.New(rand.NewSource(seed)), names, 55*time.Second)
+		if !reflect.DeepEqual(a, b) || len(a) < 6 {
+			t.Fatalf("seed %d: %d periods", seed, len(a))
+		}
+		for i, name := range names {
+			if a[i].Family != name || a[i].Kind != "leader" {
+				t.Fatalf("seed %d: period %d is %+v", seed, i, a[i])
+			}
+		}
+	}
+}
+
+func TestEveryFaultIsUndone(t *testing.T) {
+	recorder, err := history.NewRecorder(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer recorder.Close()
+	var plan []Period
+	for name, f := range families {
+		for _, kind := range f.kinds {
+			plan = append(plan, Period{Family: name, Kind: kind, Length: 3 * time.Millisecond, Delay: time.Millisecond, Factor: 1})
+		}
+	}
+	f := &fake{down: map[int]bool{}, paused: map[int]bool{}}
+	n := New(f, recorder, rand.New(rand.NewSource(1)))
+	if err := n.Run(context.Background(), plan); err != nil {
+		t.Fatal(err)
+	}
+	for id := 1; id <= 3; id++ {
+		if f.down[id] || f.paused[id] || f.cut {
+			t.Fatalf("left behind: %+v", f)
+		}
+	}
+	if n.Done != len(plan) || f.kills < 8 || f.cuts != 8 {
+		t.Fatalf("%d of %d periods, %+v", n.Done, len(plan), f)
+	}
+}
+
+func TestASplitCutsBothDirectionsAndNothingInside(t *testing.T) {
+	want := [][2]int{{1, 2}, {2, 1}, {2, 3}, {3, 2}}
+	if got := split([]int{2}, 3); !reflect.DeepEqual(got, want) {
+		t.Fatal(got)
+	}
+}
