@@ -2,9 +2,14 @@
 package check
 
 import (
+	"time"
+
 	"conclave/jepsen/history"
 	"conclave/jepsen/mesos"
 )
+
+// endKnown is how long the end of a task may take to be known to the masters when nothing is broken.
+const endKnown = 2 * time.Second
 
 // noTaskLost is I-07: every launch that was accepted ends in exactly one terminal state or is alive, and masters, agents
 // and ledgers say the same of it after the quiet time. A call of unknown outcome may have had no effect, but not half of one.
@@ -23,7 +28,9 @@ func noTaskLost(r *Run, at *report) {
 			continue
 		}
 		end := t.terminal()
-		if end != nil {
+		// What the clearing up killed is judged by what it was before.
+		cleared := end != nil && r.final != nil && t.kill != nil && t.kill.Index > r.final.Index && end.op.Index > t.kill.Index
+		if end != nil && !cleared {
 			oneEnd(t, end, at)
 		} else if r.final != nil {
 			stillAlive(r, t, at)
@@ -81,9 +88,9 @@ func stillAlive(r *Run, t *task, at *report) {
 		}
 	case len(t.starts) == 0:
 		at.op(last.op, "task %s is told %s and was never started", t.id, last.state)
-	case len(t.ends) > 0:
+	case len(t.ends) > 0 && t.ends[0].Wall-r.wall < last.op.Time-int64(endKnown):
 		at.op(last.op, "task %s is told %s and has ended by the ledger", t.id, last.state)
-	case t.alive == nil || t.alive.Value["alive"] != true:
+	case len(t.ends) == 0 && (t.alive == nil || t.alive.Value["alive"] != true):
 		at.op(last.op, "task %s is told %s and its process is gone", t.id, last.state)
 	}
 }

@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: Apache-2.0
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"conclave/jepsen/edn"
+	"conclave/jepsen/history"
+	"conclave/jepsen/host"
+	"conclave/jepsen/mesos"
+)
+
+const (
+	clusterID       = "6a657073656e00000000000000000001"
+	electionTimeout = 300 * time.Millisecond
+	clientHost      = "client"
+	clientAddr      = "10.86.0.200"
+)
+
+// cluster is the system under test: masters m1.., agents a1.., and who looks at them.
+type cluster struct {
+	site     *host.Site
+	recorder *history.Recorder
+	masters  []*host.Process
+	agents   []*host.Process
+	http     []string
+	monitor  *mesos.Client
+
+	mu   sync.Mutex
+	seen map[int]status
+}
+
+// status is what a master says of itself, as far as it is read here.
+type status struct {
+	Term   int64 `json:"term"`
+	Leader *struct {
+		ID int `json:"id"`
+	} `json:"leader"`
+	Agents struct {
+		Active int `json:"active"`
+	} `json:"agents"`
+	AgentsBack int `json:"agents_back"`
+	at         time.Time
+}
+
+func masterAddr(i int) string { return fmt.Sprintf("10.86.0.%d", i) }
+func agentAddr(i int) string  { return fmt.Sprintf("10.86.0.%d", 100+i) }
+
+func openCluster(o options, dir string, recorder *history.Recorder) (*cluster, error) {
+	hosts := []host.Host{{Name: clientHost, Addr: clientAddr}}
+	var peers, links []string
+	c := &cluster{recorder: recorder, seen: map[int]status{}}
+	for i := 1; i <= o.masters; i++ {
+		hosts = append(hosts, host.Host{Name: fmt.Sprintf("m%d", i), Addr: masterAddr(i)})
+		peers = append(peers, fmt.Sprintf("%d=%s:5060", i, masterAddr(i)))
+		links = append(links, masterAddr(i)+":5061")
+		c.http = append(c.http, masterAddr(i)+":5050")
+	}
+	for i := 1; i <= o.agents; i++ {
+		hosts = append(hosts, host.Host{Name: fmt.Sprintf("a%d", i), Addr: agentAddr(i)})
+	}
+	var err error
+	if c.site, err = host.Open(dir, hosts); err != nil {
+		return nil, err
+	}
+	c.monitor = mesos.NewClient(c.site.Dialer(clientHost, 300*time.Millisecond), 500*time.Millisecond)
+	exited := func(p *host.Process, state string) {
+		recorder.Event("run", "exited", edn.Map{"name": p.Name, "state": state})
+	}
+	for i := 1; i <= o.masters && err == nil; i++ {
+		name := fmt.Sprintf("m%d", i)
+		var p *host.Process
+		p, err = c.site.NewProcess(name, name, []string{o.bin, "master", "--data-dir", filepath.Join(dir, name),
+			"--cluster-id", clusterID, "--node", fmt.Sprint(i), "--peers", strings.Join(peers, ","), "--segment-mb", "8"}, exited)
+		c.masters = append(c.masters, p)
+	}
+	for i := 1; i <= o.agents && err == nil; i++ {
+		name := fmt.Sprintf("a%d", i)
+		var p *host.Process
+		p, err = c.site.NewProcess(name, name, []string{o.bin, "agent", "--masters", strings.Join(links, ","),
+			"--work-dir", filepath.Join(dir, name), "--listen", agentAddr(i), "--advertise", agentAddr(i),
+			"--resources", "cpus:32;mem:16384;disk:10000"}, exited)
+		c.agents = append(c.agents, p)
+	}
+	for _, p := range append(append([]*host.Process{}, c.masters...), c.agents...) {
+		if err == nil {
+			err = p.Start()
+		}
+	}
+	if err != nil {
+		_ = c.site.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+// watch asks every master for its status, and notes each change of what it says.
+func (c *cluster) watch(ctx context.Context) {
+	for i := range c.http {
+		go func(id int, addr string) {
+			for ctx.Err() == nil {
+				var s status
+				if err := c.monitor.Get(ctx, addr, "/conclave/v1/status", &s); err == nil {
+					c.heard(id, s)
+				}
+				sleep(ctx, 100*time.Millisecond)
+			}
+		}(i+1, c.http[i])
+	}
+}
+
+func (s *status) leads(id int) bool { return s.Leader != nil && s.Leader.ID == id }
+
+func (c *cluster) heard(id int, s status) {
+	s.at = time.Now()
+	c.mu.Lock()
+	before := c.seen[id]
+	c.seen[id] = s
+	c.mu.Unlock()
+	if s.leads(id) && (!before.leads(id) || before.Term != s.Term) {
+		c.recorder.Event("monitor", "leader", edn.Map{"node": id, "term": s.Term})
+	}
+}
+
+func sleep(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// leading is the status of the one who says so with the highest term, if it said so of late.
+func (c *cluster) leading() (int, status) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	best, of := 0, status{}
+	for id, s := range c.seen {
+		if s.leads(id) && time.Since(s.at) < time.Second && s.Term >= of.Term {
+			best, of = id, s
+		}
+	}
+	return best, of
+}
+
+func (c *cluster) Size() int                      { return len(c.masters) }
+func (c *cluster) ElectionTimeout() time.Duration { return electionTimeout }
+
+func (c *cluster) Leader() int {
+	id, _ := c.leading()
+	return id
+}
+
+func (c *cluster) Kill(id int) error {
+	if !c.masters[id-1].End(syscall.SIGKILL, 10*time.Second) && c.masters[id-1].Pid() != 0 {
+		return fmt.Errorf("m%d outlived SIGKILL", id)
+	}
+	return nil
+}
+
+func (c *cluster) Start(id int) error {
+	if c.masters[id-1].Pid() != 0 {
+		return nil
+	}
+	return c.masters[id-1].Start()
+}
+
+// Pause of what has ended by itself is no fault of the harness: its end is in the history.
+func (c *cluster) Pause(id int) error {
+	_ = c.masters[id-1].Pause()
+	return nil
+}
+
+func (c *cluster) Resume(id int) error {
+	_ = c.masters[id-1].Resume()
+	return nil
+}
+
+func (c *cluster) Cut(pairs [][2]int) error {
+	var out []host.Pair
+	for _, p := range pairs {
+		out = append(out, host.Pair{From: fmt.Sprintf("m%d", p[0]), To: fmt.Sprintf("m%d", p[1])})
+	}
+	return c.site.Cut(out)
+}
+
+// heal undoes whatever the nemesis may have left.
+func (c *cluster) heal() error {
+	if err := c.Cut(nil); err != nil {
+		return err
+	}
+	for id := 1; id <= c.Size(); id++ {
+		_ = c.Resume(id)
+		if err := c.Start(id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ready waits until a leader serves and has heard from all agents.
+func (c *cluster) ready(ctx context.Context, limit time.Duration) error {
+	for deadline := time.Now().Add(limit); time.Now().Before(deadline); {
+		if id, s := c.leading(); id != 0 && s.AgentsBack >= len(c.agents) {
+			return nil
+		}
+		if !sleep(ctx, 50*time.Millisecond) {
+			return ctx.Err()
+		}
+	}
+	id, s := c.leading()
+	return fmt.Errorf("not ready after %v: leader %d, %d of %d agents", limit, id, s.AgentsBack, len(c.agents))
+}
+
+// stop ends agents and masters politely.
+func (c *cluster) stop() {
+	for _, p := range append(append([]*host.Process{}, c.agents...), c.masters...) {
+		p.End(syscall.SIGTERM, 5*time.Second)
+	}
+}
+
+// aliveTasks finds the processes that run our task's program, by task id.
+func aliveTasks(script string) map[string]bool {
+	out := map[string]bool{}
+	files, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+	for _, file := range files {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			continue
+		}
+		words := strings.Split(string(data), "\x00")
+		if len(words) > 2 && words[1] == script {
+			out[words[2]] = true
+		}
+	}
+	return out
+}

@@ -1,0 +1,308 @@
+// SPDX-License-Identifier: Apache-2.0
+package main
+
+import (
+	"context"
+	"fmt"
+	"math/rand"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+
+	"conclave/jepsen/check"
+	"conclave/jepsen/edn"
+	"conclave/jepsen/history"
+	"conclave/jepsen/host"
+	"conclave/jepsen/mesos"
+	"conclave/jepsen/nemesis"
+	"conclave/jepsen/workload"
+)
+
+const (
+	warmUp     = 6 * time.Second
+	quietTime  = 5 * time.Second
+	readyLimit = 20 * time.Second
+	drainLimit = 15 * time.Second
+	killLimit  = 20 * time.Second
+)
+
+type options struct {
+	workloads, faults []string
+	seconds           time.Duration
+	seed              int64
+	json              bool
+	bin, dir          string
+	masters, agents   int
+}
+
+// taskScript is what every task runs. It writes to the ledger of the agent whose work folder it stands in, and nobody else
+// knows of that file.
+const taskScript = `# usage: task.sh TASK LAUNCH SECONDS
+base=%s
+agent=$(pwd -P)
+agent=${agent#"$base"/}
+agent=${agent%%%%/*}
+ledger=$base/ledger/$agent
+ended() { echo "end $task $launch $agent $$ $(date +%%s%%N) $1" >>"$ledger"; }
+task=$1 launch=$2
+trap 'ended TERM; kill "$sleeper"; exit 143' TERM
+echo "start $task $launch $agent $$ $(date +%%s%%N)" >>"$ledger"
+sleep "$3" &
+sleeper=$!
+wait "$sleeper"
+trap '' TERM
+ended done
+`
+
+// test is one run under way.
+type test struct {
+	options
+	path       string // of the run's folder
+	script     string
+	recorder   *history.Recorder
+	cluster    *cluster
+	frameworks []*workload.Framework
+	periods    []nemesis.Period
+}
+
+func say(format string, args ...any) { fmt.Fprintf(os.Stderr, "jepsen: "+format+"\n", args...) }
+
+// prepare makes the run's folder: DIR/TIME-SEED.
+func (t *test) prepare() error {
+	dir, err := filepath.Abs(t.dir)
+	if err != nil {
+		return err
+	}
+	if t.bin, err = filepath.Abs(t.bin); err != nil {
+		return err
+	}
+	if info, err := os.Stat(t.bin); err != nil || info.Mode()&0o111 == 0 {
+		return fmt.Errorf("%s is no program: build it first", t.bin)
+	}
+	t.path = filepath.Join(dir, fmt.Sprintf("%s-%d", time.Now().UTC().Format("20060102T150405"), t.seed))
+	if err := os.MkdirAll(filepath.Join(t.path, "ledger"), 0o755); err != nil {
+		return err
+	}
+	if t.path, err = filepath.EvalSymlinks(t.path); err != nil {
+		return err
+	}
+	t.script = filepath.Join(t.path, "task.sh")
+	return os.WriteFile(t.script, []byte(fmt.Sprintf(taskScript, t.path)), 0o644)
+}
+
+func run(o options) int {
+	t := &test{options: o}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	defer stop()
+	if err := t.prepare(); err != nil {
+		say("%v", err)
+		return exitInvalid
+	}
+	if removed, err := host.CleanStale(); err != nil {
+		say("leftovers of an earlier run: %v", err)
+		return exitInvalid
+	} else if len(removed) > 0 {
+		say("removed %d leftovers of killed runs", len(removed))
+	}
+	if probes := host.Preflight(t.path); !host.Print(os.Stderr, probes) {
+		say("this machine does not permit what the faults need; see the table above")
+		return exitInvalid
+	}
+	var err error
+	if t.recorder, err = history.NewRecorder(t.path); err != nil {
+		say("%v", err)
+		return exitInvalid
+	}
+	err = t.play(ctx)
+	if t.cluster != nil {
+		if closed := t.cluster.site.Close(); closed != nil && err == nil {
+			err = closed
+		}
+	}
+	if closed := t.recorder.Close(); closed != nil && err == nil {
+		err = closed
+	}
+	return t.judge(err)
+}
+
+// play is the run from the first process to the last. An error makes the run invalid.
+func (t *test) play(ctx context.Context) error {
+	t.recorder.Event("run", "options", edn.Map{"seed": t.seed, "workload": t.workloads, "faults": t.faults,
+		"seconds": int(t.seconds / time.Second), "masters": t.masters, "agents": t.agents, "bin": t.bin})
+	var err error
+	if t.cluster, err = openCluster(t.options, t.path, t.recorder); err != nil {
+		return err
+	}
+	watching, unwatch := context.WithCancel(ctx)
+	defer unwatch()
+	t.cluster.watch(watching)
+	if err := t.cluster.ready(ctx, readyLimit); err != nil {
+		return err
+	}
+	running, end := context.WithCancel(ctx)
+	defer end()
+	var all sync.WaitGroup
+	t.makeFrameworks()
+	for _, f := range t.frameworks {
+		all.Add(1)
+		go func(f *workload.Framework) {
+			defer all.Done()
+			f.Run(running)
+		}(f)
+	}
+	if err := t.phases(ctx); err != nil {
+		return err
+	}
+	end()
+	all.Wait()
+	unwatch()
+	t.cluster.stop()
+	return nil
+}
+
+func (t *test) makeFrameworks() {
+	dial := t.cluster.site.Dialer(clientHost, time.Second)
+	add := func(name string, policy workload.Policy, failover float64) {
+		t.frameworks = append(t.frameworks, workload.New(workload.Options{Name: name, Policy: policy, Masters: t.cluster.http,
+			Calls: mesos.NewClient(dial, 5*time.Second), Streams: mesos.NewClient(dial, 2*time.Second), Recorder: t.recorder,
+			Seed: t.seed + int64(len(t.frameworks)), Script: t.script, Failover: failover}))
+	}
+	for _, w := range t.workloads {
+		switch w {
+		case "W-01":
+			add("w01-a", &workload.Loop{Rate: 8, LiveMax: 40}, 600)
+			add("w01-b", &workload.Loop{Rate: 8, LiveMax: 40}, 600)
+		case "W-02":
+			// No failover_timeout: a change of leader must not be taken for a framework that went away.
+			add("w02-a", &workload.Long{First: 12, Every: 3 * time.Second}, 0)
+		}
+	}
+}
+
+// each does something for all frameworks at once.
+func (t *test) each(do func(f *workload.Framework)) {
+	var all sync.WaitGroup
+	for _, f := range t.frameworks {
+		all.Add(1)
+		go func(f *workload.Framework) {
+			defer all.Done()
+			do(f)
+		}(f)
+	}
+	all.Wait()
+}
+
+// phases: warm-up, faults, heal, quiet, final readings, clearing up.
+func (t *test) phases(ctx context.Context) error {
+	if err := t.warm(ctx); err != nil {
+		return err
+	}
+	t.recorder.Event("run", "faults", edn.Map{})
+	rng := rand.New(rand.NewSource(t.seed))
+	plan := nemesis.Plan(rng, t.faults, t.seconds-warmUp)
+	say("%d periods of faults in %v", len(plan), t.seconds-warmUp)
+	n := nemesis.New(t.cluster, t.recorder, rng)
+	began := time.Now()
+	if err := n.Run(ctx, plan); err != nil {
+		return err
+	}
+	if !sleep(ctx, t.seconds-warmUp-time.Since(began)) {
+		return ctx.Err()
+	}
+	if err := t.cluster.heal(); err != nil {
+		return err
+	}
+	t.recorder.Event("run", "heal", edn.Map{})
+	if err := t.cluster.ready(ctx, readyLimit); err != nil {
+		t.recorder.Event("run", "not-ready", edn.Map{"why": err.Error()})
+		say("after healing: %v", err)
+	}
+	t.recorder.Event("run", "quiet", edn.Map{})
+	if !sleep(ctx, quietTime) {
+		return ctx.Err()
+	}
+	t.recorder.Event("run", "quiet-over", edn.Map{})
+	return t.finish(ctx)
+}
+
+// warm waits until every framework has tasks, then lets the load run for a while.
+func (t *test) warm(ctx context.Context) error {
+	for deadline := time.Now().Add(readyLimit); ; {
+		waiting := ""
+		for _, f := range t.frameworks {
+			if f.Heard("TASK_RUNNING")+f.Heard("TASK_FINISHED") == 0 {
+				waiting = f.Name
+			}
+		}
+		if waiting == "" {
+			break
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("framework %s has no running task after %v", waiting, readyLimit)
+		}
+		if !sleep(ctx, 20*time.Millisecond) {
+			return ctx.Err()
+		}
+	}
+	t.recorder.Event("run", "load", edn.Map{})
+	if !sleep(ctx, warmUp) {
+		return ctx.Err()
+	}
+	return nil
+}
+
+func (t *test) finish(ctx context.Context) error {
+	for _, f := range t.frameworks {
+		f.StopLaunching()
+	}
+	t.each(func(f *workload.Framework) {
+		if _, long := f.Policy.(*workload.Long); !long {
+			f.Drain(ctx, drainLimit)
+		}
+	})
+	t.recorder.Event("run", "final", edn.Map{})
+	t.each(func(f *workload.Framework) { f.FinalRead(ctx, 10*time.Second) })
+	if err := t.readProcesses(); err != nil {
+		return err
+	}
+	t.each(func(f *workload.Framework) { f.KillAll(ctx, killLimit) })
+	t.each(func(f *workload.Framework) { f.Teardown(ctx) })
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	t.recorder.Event("run", "end", edn.Map{})
+	return nil
+}
+
+// readProcesses notes of each task without an end in its ledger whether its process is there.
+func (t *test) readProcesses() error {
+	alive := aliveTasks(t.script)
+	time.Sleep(300 * time.Millisecond) // an end that was being written is in the ledger now
+	entries, err := history.ReadLedgers(t.path)
+	if err != nil {
+		return err
+	}
+	ended := map[string]bool{}
+	for _, e := range entries {
+		ended[e.Task] = ended[e.Task] || !e.Start
+	}
+	for _, e := range entries {
+		if e.Start && !ended[e.Task] {
+			t.recorder.Event("final", "task-alive", edn.Map{"task": e.Task, "agent": e.Agent, "pid": e.Pid, "alive": alive[e.Task]})
+		}
+	}
+	return nil
+}
+
+// judge reads the run back and prints the verdict.
+func (t *test) judge(failed error) int {
+	r, err := check.Load(t.path)
+	if err != nil {
+		say("%v", err)
+		return exitInvalid
+	}
+	return t.report(r, failed)
+}
