@@ -23,6 +23,7 @@ struct reader {
     struct snapshot_header header;
     uint8_t conf[SNAPSHOT_CONF_MAX];
     uint8_t *packed;
+    size_t packed_cap;
     uint8_t *state; /* the plain bytes */
     uint8_t *row;   /* the chunks' hashes */
     LZ4F_dctx *lz4;
@@ -82,7 +83,7 @@ static int chunk_read(struct reader *r, uint32_t seq) {
     if (rv != 0) return rv;
     if (!snapshot_chunk_decode(bytes, &c)) return bad(r, "the header of a chunk is damaged");
     if (c.seq != seq || c.plain_size != (left < SNAPSHOT_CHUNK ? left : SNAPSHOT_CHUNK) ||
-        c.packed_size > LZ4F_compressFrameBound(SNAPSHOT_CHUNK, NULL))
+        c.packed_size > r->packed_cap)
         return bad(r, "a chunk is out of place");
     pass(r, bytes, sizeof bytes);
     rv = get(r, r->packed, c.packed_size);
@@ -134,7 +135,9 @@ static int configuration_decode(struct reader *r, struct raft_configuration *ret
 
 static int body_read(struct reader *r) {
     size_t size = (size_t)r->header.state_size;
-    r->packed = malloc(LZ4F_compressFrameBound(SNAPSHOT_CHUNK, NULL));
+    uint64_t bound = LZ4F_compressFrameBound(SNAPSHOT_CHUNK, NULL);
+    r->packed_cap = (size_t)(bound < r->size ? bound : r->size);
+    r->packed = malloc(r->packed_cap);
     r->row = malloc((size_t)r->header.chunks * 16 + 1);
     r->state = raft_malloc(size ? size : 1);
     if (!r->packed || !r->row || !r->state) return err_set(r->err, ERR_NOMEM, "no memory to read a snapshot");

@@ -7,9 +7,9 @@
 #include "consensus/cross_check.h"
 #include "consensus/store_private.h"
 
-#define BATCH_BYTES                                                                                                    \
-    (1u << 20) /* entries share allocations of this size: the core frees a batch with its last entry                   \
-                */
+/* Entries share allocations, which grow to the second size: the core frees a batch with its last entry. */
+#define BATCH_FIRST (16u << 10)
+#define BATCH_BYTES (1u << 20)
 
 /* Collects the entries of the log as they are walked. */
 struct loader {
@@ -47,7 +47,8 @@ static uint8_t *batch_take(struct loader *l, size_t len) {
             if (!grown) return NULL;
             l->batches = grown;
         }
-        size_t room = size > BATCH_BYTES ? size : BATCH_BYTES;
+        size_t room = l->n_batches == 0 ? BATCH_FIRST : l->room < BATCH_BYTES / 2 ? 2 * l->room : BATCH_BYTES;
+        if (room < size) room = size;
         void *batch = raft_malloc(room);
         if (!batch) return NULL;
         l->batches[l->n_batches++] = batch;

@@ -46,10 +46,10 @@ struct item {
 struct sim_disk {
     struct disk face; /* first, so that the face is the disk */
     struct rng rng;
-    struct sim_file *files[FILES_MAX]; /* removed ones stay until sync_dir */
-    size_t n_files;
-    struct change journal[JOURNAL_MAX];
-    size_t n_journal;
+    struct sim_file **files; /* removed ones stay until sync_dir */
+    size_t n_files, cap_files;
+    struct change *journal;
+    size_t n_journal, cap_journal;
     struct item pending[PENDING_MAX];
     size_t n_pending;
     uint64_t next_id, steps, countdown, capacity;
@@ -80,8 +80,19 @@ static void file_free(struct sim_file *f) {
     free(f);
 }
 
+/* Makes room for one more item in an array that grows up to `max` items. */
+static void *array_room(void *array, size_t n, size_t *cap, size_t max, size_t item) {
+    if (n < *cap) return array;
+    CHECK(n < max);
+    *cap = *cap ? 2 * *cap : 8;
+    void *grown = realloc(array, *cap * item);
+    CHECK(grown);
+    return grown;
+}
+
 static struct sim_file *file_add(struct sim_disk *d, const char *name) {
-    CHECK(d->n_files < FILES_MAX && strlen(name) < DISK_NAME_MAX);
+    CHECK(strlen(name) < DISK_NAME_MAX);
+    d->files = array_room(d->files, d->n_files, &d->cap_files, FILES_MAX, sizeof *d->files);
     struct sim_file *f = calloc(1, sizeof *f);
     CHECK(f);
     memcpy(f->name, name, strlen(name) + 1);
@@ -136,7 +147,7 @@ static int died(struct err *err) {
 }
 
 static struct change *journal_add(struct sim_disk *d, enum change_kind kind, struct sim_file *f) {
-    CHECK(d->n_journal < JOURNAL_MAX);
+    d->journal = array_room(d->journal, d->n_journal, &d->cap_journal, JOURNAL_MAX, sizeof *d->journal);
     struct change *c = &d->journal[d->n_journal++];
     *c = (struct change){.kind = kind, .file = f};
     return c;
@@ -386,6 +397,8 @@ void sim_disk_free(struct sim_disk *d) {
         pending_drop(d, d->n_pending - 1);
     for (size_t i = 0; i < d->n_files; i++)
         file_free(d->files[i]);
+    free(d->files);
+    free(d->journal);
     free(d);
 }
 

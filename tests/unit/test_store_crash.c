@@ -171,7 +171,7 @@ static void act(struct world *w) {
         do_vote(w, w->term, 1 + rng_below(&w->rng, 5));
     } else if (choice < 23) {
         do_snapshot(w);
-    } else if (rng_below(&w->rng, 4) == 0) {
+    } else {
         do_install(w);
     }
     put_poll(w);
@@ -234,6 +234,7 @@ static void judge(struct world *w, uint64_t seed, uint64_t step) {
     bool old_snapshot = n->snapshot_index == w->snapshot.index && n->snapshot_id == w->snapshot.id;
     bool new_snapshot = n->snapshot_index == w->tried.index && n->snapshot_id == w->tried.id;
     if (!old_snapshot && !new_snapshot) trouble(w, seed, step, "the snapshot is neither the old nor the new one");
+    if (n->start + n->n < n->snapshot_index + 1) trouble(w, seed, step, "the log ends before the snapshot");
     if (n->start > n->snapshot_index + 1) trouble(w, seed, step, "a gap between snapshot and log");
     judge_log(w, seed, step);
     w->term = w->tried_term = n->term;

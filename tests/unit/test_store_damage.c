@@ -354,6 +354,79 @@ static void rot_in_the_unsealed_last_group_is_the_one_thing_that_is_taken_for_to
     end(&sealed);
 }
 
+/* Completes writes but no jobs: the next segment is not made ready. */
+static void writes_only(struct node *node) {
+    for (size_t i = 0; i < sim_disk_pending(node->disk);)
+        if (sim_disk_kind_at(node->disk, i) == SIM_DISK_WRITE) {
+            sim_disk_step(node->disk, i);
+        } else {
+            i++;
+        }
+}
+
+static void a_rotten_header_of_the_last_file_is_told_from_one_that_never_landed(void **state) {
+    (void)state;
+    struct node n = fresh();
+    fill(&n, 2, 4, 3000);
+    node_settle(&n);
+    node_append(&n, 1, 5, 3000, NULL); /* begins segment 2 */
+    writes_only(&n);
+    node_append(&n, 1, 6, 3000, NULL); /* its second group */
+    writes_only(&n);
+    size_t len;
+    assert_null(sim_disk_data(n.disk, "log-0000000000000003", &len));
+    node_crash(&n);
+    for (uint64_t at = 0; at < DISK_BLOCK; at += 61) {
+        struct node trial = clone(&n, at);
+        sim_disk_flip(trial.disk, "log-0000000000000002", at, 1);
+        assert_false(node_start(&trial));
+        assert_non_null(strstr(trial.err.text, "log-0000000000000002 at offset 0"));
+        end(&trial);
+    }
+    assert_true(node_start(&n));
+    assert_int_equal(n.n, 6);
+    end(&n);
+}
+
+static void a_segment_is_not_closed_before_the_next_is_ready(void **state) {
+    (void)state;
+    struct node n = fresh();
+    for (uint64_t i = 2; i <= 4; i++) {
+        node_append(&n, 1, i, 3000, NULL);
+        writes_only(&n);
+    }
+    for (unsigned i = 0; i < 20; i++) { /* idle, one block left: the seal would be FINAL */
+        n.now_ms += 20;
+        store_tick(n.store, n.now_ms);
+        writes_only(&n);
+    }
+    node_crash(&n);
+    assert_true(node_start(&n));
+    assert_int_equal(n.n, 4);
+    end(&n);
+}
+
+static void a_group_that_continues_another_past_is_refused(void **state) {
+    (void)state;
+    struct node base = fresh();
+    node_run(&base, 50);
+    struct node a = clone(&base, 1), b = clone(&base, 1);
+    size_t len;
+    node_crash(&base);
+    assert_true(node_start(&a) && node_start(&b));
+    fill(&a, 2, 3, 64);
+    fill(&b, 12, 13, 64); /* the same numbers in the same places, other content */
+    node_crash(&a);
+    node_crash(&b);
+    const uint8_t *data = sim_disk_data(b.disk, "log-0000000000000001", &len);
+    sim_disk_poke(a.disk, "log-0000000000000001", 4 * DISK_BLOCK, data + 4 * DISK_BLOCK, DISK_BLOCK);
+    assert_false(node_start(&a));
+    assert_non_null(strstr(a.err.text, "does not continue"));
+    end(&a);
+    end(&b);
+    end(&base);
+}
+
 /* ---- lost, old and foreign files ---- */
 
 static void refused_without(const struct node *base, const char *file) {
@@ -541,6 +614,9 @@ int main(void) {
         cmocka_unit_test(a_flipped_bit_anywhere_in_a_snapshot_is_found),
         cmocka_unit_test(a_zeroed_block_or_sector_in_the_middle_is_refused),
         cmocka_unit_test(rot_in_the_unsealed_last_group_is_the_one_thing_that_is_taken_for_torn),
+        cmocka_unit_test(a_rotten_header_of_the_last_file_is_told_from_one_that_never_landed),
+        cmocka_unit_test(a_segment_is_not_closed_before_the_next_is_ready),
+        cmocka_unit_test(a_group_that_continues_another_past_is_refused),
         cmocka_unit_test(a_lost_file_is_refused),
         cmocka_unit_test(an_old_copy_of_the_vote_file_is_refused),
         cmocka_unit_test(a_log_that_has_lost_its_end_is_refused),
