@@ -32,16 +32,16 @@ struct journal {
     size_t settled_n;
 };
 
-static struct queue *bucket_of(const struct journal *j, const struct task_key *key) {
+static struct queue *bucket_of(const struct journal *j, const struct launch_key *key) {
     uint64_t launch = key->launch.index * 31 + key->launch.n * 17 + key->launch.k;
-    return (struct queue *)(uintptr_t)&j->buckets[(task_key_hash(key) + launch) % BUCKETS];
+    return (struct queue *)(uintptr_t)&j->buckets[(launch_key_hash(key) + launch) % BUCKETS];
 }
 
-const struct journal_entry *journal_find(const struct journal *j, const struct task_key *key) {
+const struct journal_entry *journal_find(const struct journal *j, const struct launch_key *key) {
     const struct queue *bucket = bucket_of(j, key);
     for (const struct queue *at = bucket->next; at != bucket; at = at->next) {
         const struct journal_entry *e = QUEUE_ENTRY(at, const struct journal_entry, in_bucket);
-        if (task_key_equal(&e->key, key)) return e;
+        if (launch_key_equal(&e->key, key)) return e;
     }
     return NULL;
 }
@@ -49,16 +49,16 @@ const struct journal_entry *journal_find(const struct journal *j, const struct t
 static void entry_free(struct journal_entry *e) {
     queue_remove(&e->in_bucket);
     queue_remove(&e->in_order);
-    task_key_done(&e->key);
+    launch_key_done(&e->key);
     free(e);
 }
 
 /* The entry of `key`, new ones as started. */
-static struct journal_entry *entry_get(struct journal *j, const struct task_key *key) {
+static struct journal_entry *entry_get(struct journal *j, const struct launch_key *key) {
     struct journal_entry *e = (struct journal_entry *)(uintptr_t)journal_find(j, key);
     if (e) return e;
     e = calloc(1, sizeof *e);
-    if (!e || task_key_copy(&e->key, key) != 0) {
+    if (!e || launch_key_copy(&e->key, key) != 0) {
         free(e);
         return NULL;
     }
@@ -67,7 +67,7 @@ static struct journal_entry *entry_get(struct journal *j, const struct task_key 
     return e;
 }
 
-static int apply_settle(struct journal *j, const struct task_key *key, uint32_t state, const uint8_t uuid[16]) {
+static int apply_settle(struct journal *j, const struct launch_key *key, uint32_t state, const uint8_t uuid[16]) {
     struct journal_entry *e = entry_get(j, key);
     if (!e) return ERR_NOMEM;
     if (!e->settled) {
@@ -85,15 +85,15 @@ static int apply_settle(struct journal *j, const struct task_key *key, uint32_t 
     return 0;
 }
 
-static void apply_drop(struct journal *j, const struct task_key *key) {
+static void apply_drop(struct journal *j, const struct launch_key *key) {
     struct journal_entry *e = (struct journal_entry *)(uintptr_t)journal_find(j, key);
     if (e && !e->settled) entry_free(e);
 }
 
-static void record_put(struct buf *b, enum record_type type, const struct task_key *key, uint32_t state,
+static void record_put(struct buf *b, enum record_type type, const struct launch_key *key, uint32_t state,
                        const uint8_t uuid[16]) {
     (void)buf_append_byte(b, (uint8_t)type);
-    task_key_encode(key, b);
+    launch_key_encode(key, b);
     if (type != RECORD_SETTLED) return;
     (void)buf_append_u32(b, state);
     (void)buf_append(b, uuid, 16);
@@ -101,8 +101,8 @@ static void record_put(struct buf *b, enum record_type type, const struct task_k
 
 static int record_apply(struct journal *j, const uint8_t *data, size_t len, size_t *at) {
     uint8_t type = data[(*at)++];
-    struct task_key key;
-    int rc = task_key_decode(data, len, at, &key);
+    struct launch_key key;
+    int rc = launch_key_decode(data, len, at, &key);
     if (rc) return rc;
     if (type == RECORD_START) {
         rc = entry_get(j, &key) ? 0 : ERR_NOMEM;
@@ -114,7 +114,7 @@ static int record_apply(struct journal *j, const uint8_t *data, size_t len, size
     } else {
         rc = type > RECORD_DROP ? ERR_INCOMPATIBLE : ERR_CORRUPT;
     }
-    task_key_done(&key);
+    launch_key_done(&key);
     return rc;
 }
 
@@ -240,7 +240,7 @@ void journal_close(struct journal *j) {
     free(j);
 }
 
-static int pending_put(struct journal *j, enum record_type type, const struct task_key *key, uint32_t state,
+static int pending_put(struct journal *j, enum record_type type, const struct launch_key *key, uint32_t state,
                        const uint8_t uuid[16]) {
     static const uint8_t head[GROUP_HEAD];
     if (j->pending.len == 0) (void)buf_append(&j->pending, head, GROUP_HEAD);
@@ -248,17 +248,17 @@ static int pending_put(struct journal *j, enum record_type type, const struct ta
     return j->pending.failed ? ERR_LIMIT : 0;
 }
 
-int journal_start(struct journal *j, const struct task_key *key) {
+int journal_start(struct journal *j, const struct launch_key *key) {
     if (!entry_get(j, key)) return ERR_NOMEM;
     return pending_put(j, RECORD_START, key, 0, NULL);
 }
 
-int journal_settle(struct journal *j, const struct task_key *key, uint32_t state, const uint8_t uuid[16]) {
+int journal_settle(struct journal *j, const struct launch_key *key, uint32_t state, const uint8_t uuid[16]) {
     int rc = apply_settle(j, key, state, uuid);
     return rc ? rc : pending_put(j, RECORD_SETTLED, key, state, uuid);
 }
 
-int journal_drop(struct journal *j, const struct task_key *key) {
+int journal_drop(struct journal *j, const struct launch_key *key) {
     apply_drop(j, key);
     return pending_put(j, RECORD_DROP, key, 0, NULL);
 }
@@ -279,6 +279,10 @@ int journal_sync(struct journal *j, struct err *err) {
     j->number++;
     buf_clear(b);
     return 0;
+}
+
+size_t journal_pending(const struct journal *j) {
+    return j->pending.len;
 }
 
 const struct journal_entry *journal_next_started(const struct journal *j, const struct journal_entry *after) {

@@ -8,12 +8,12 @@
  * a torn write and is cut; a bad group with a valid later one behind it is damage, and is refused. A full file is
  * rewritten with what still matters.
  *
- * Body: records of type u8, key (task_key.h); a SETTLED record adds state u32 and uuid. Settled entries are bounded:
+ * Body: records of type u8, key (launch_key.h); a SETTLED record adds state u32 and uuid. Settled entries are bounded:
  * the oldest of more than JOURNAL_SETTLED_MAX is dropped. */
 #ifndef CONCLAVE_AGENT_JOURNAL_H
 #define CONCLAVE_AGENT_JOURNAL_H
 
-#include "agent/task_key.h"
+#include "agent/launch_key.h"
 #include "base/err.h"
 #include "base/queue.h"
 
@@ -24,7 +24,7 @@ struct journal;
 
 struct journal_entry {
     struct queue in_bucket, in_order; /* private */
-    struct task_key key;              /* owned */
+    struct launch_key key;            /* owned */
     bool settled;                     /* over: `state` is terminal and was acknowledged, or is a tombstone */
     uint32_t state;
     uint8_t uuid[16];
@@ -35,17 +35,20 @@ int journal_open(int dir_fd, const char *name, struct journal **ret, struct err 
 void journal_close(struct journal *j);
 
 /* Note that a launch is about to start; durable after the next journal_sync, and only then may it start. */
-int journal_start(struct journal *j, const struct task_key *key);
+int journal_start(struct journal *j, const struct launch_key *key);
 /* Note that it is over, or (a tombstone) must never start. */
-int journal_settle(struct journal *j, const struct task_key *key, uint32_t state, const uint8_t uuid[16]);
+int journal_settle(struct journal *j, const struct launch_key *key, uint32_t state, const uint8_t uuid[16]);
 /* Forget a launch that was noted and for certain never started. */
-int journal_drop(struct journal *j, const struct task_key *key);
+int journal_drop(struct journal *j, const struct launch_key *key);
 /* Writes and syncs everything noted since the last time. On ERR_IO the caller must not go on: what is on disk is
  * unknown. */
 int journal_sync(struct journal *j, struct err *err);
 
+/* Bytes noted and not synced. */
+size_t journal_pending(const struct journal *j);
+
 /* NULL if there is none. Valid until the journal changes. */
-const struct journal_entry *journal_find(const struct journal *j, const struct task_key *key);
+const struct journal_entry *journal_find(const struct journal *j, const struct launch_key *key);
 /* The entry of a launch that is noted as started and not settled, repeatedly: `after` NULL begins, NULL ends. */
 const struct journal_entry *journal_next_started(const struct journal *j, const struct journal_entry *after);
 size_t journal_settled_count(const struct journal *j);

@@ -135,7 +135,7 @@ static bool env_set(struct spec *s, struct arena *arena, const char *name, const
     return true;
 }
 
-static int env_plan(const Mesos__V1__TaskInfo *task, const struct task_key *key, const struct plan_host *host,
+static int env_plan(const Mesos__V1__TaskInfo *task, const struct launch_key *key, const struct plan_host *host,
                     struct arena *arena, struct spec *ret, struct workload_outcome *refusal) {
     const char *const own[][2] = {
         {"PATH", DEFAULT_PATH},
@@ -180,7 +180,7 @@ static void limits_plan(const struct resources *r, const struct plan_host *host,
     ret->pids = PIDS_DEFAULT;
 }
 
-int plan_make(const Mesos__V1__TaskInfo *task, const struct task_key *key, const struct resources *resources,
+int plan_make(const Mesos__V1__TaskInfo *task, const struct launch_key *key, const struct resources *resources,
               const struct plan_host *host, struct arena *arena, struct spec *ret, struct workload_outcome *refusal) {
     int rc = kind_check(task, refusal);
     if (rc == 0) rc = command_plan(task->command, ret, refusal);

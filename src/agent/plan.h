@@ -5,7 +5,7 @@
 #define CONCLAVE_AGENT_PLAN_H
 
 #include "agent/spec.h"
-#include "agent/task_key.h"
+#include "agent/launch_key.h"
 #include "agent/workload.h"
 #include "mesos/v1/mesos.pb-c.h"
 #include "wire/arena.h"
@@ -30,7 +30,7 @@ const char *plan_user(const Mesos__V1__TaskInfo *task, const char *framework_use
 
 /* 0 with *ret filled (zeroed before by the caller; strings in the arena or borrowed from `task` and `host`); or
  * ERR_INVALID with *refusal set for a WORKLOAD_REFUSED event. */
-int plan_make(const Mesos__V1__TaskInfo *task, const struct task_key *key, const struct resources *resources,
+int plan_make(const Mesos__V1__TaskInfo *task, const struct launch_key *key, const struct resources *resources,
               const struct plan_host *host, struct arena *arena, struct spec *ret, struct workload_outcome *refusal);
 
 /* Milliseconds of TaskInfo.kill_policy, UINT64_MAX if it names none; of max_completion_time, 0 if none. */

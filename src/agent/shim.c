@@ -77,6 +77,7 @@ static int folder_take(struct shim *s) {
 
 static int signals_open(void) {
     sigset_t set;
+    (void)signal(SIGPIPE, SIG_IGN); /* an agent that died while we start is no reason to die too */
     (void)sigemptyset(&set);
     (void)sigaddset(&set, SIGCHLD);
     (void)sigaddset(&set, SHIM_TERMINATE);

@@ -19,10 +19,10 @@ static_assert((int)REASON_LAUNCH_FAILED == (int)REASON(CONTAINER_LAUNCH_FAILED),
 static_assert((int)REASON_KILLED_DURING_LAUNCH == (int)REASON(TASK_KILLED_DURING_LAUNCH), "wire number");
 static_assert((int)REASON_COMPLETION_TIME == (int)REASON(MAX_COMPLETION_TIME_REACHED), "wire number");
 
-void container_id_make(const struct task_key *key, char ret[CONTAINER_ID_TEXT]) {
+void container_id_make(const struct launch_key *key, char ret[CONTAINER_ID_TEXT]) {
     struct buf b;
     buf_init(&b, 1024);
-    task_key_encode(key, &b);
+    launch_key_encode(key, &b);
     char hex[33];
     hash128_hex(hash128_of(b.data, b.len), hex);
     buf_done(&b);
@@ -33,7 +33,7 @@ static uintptr_t unconst(const void *p) {
     return (uintptr_t)p; /* packing reads only, but the generated structs are not const */
 }
 
-int status_make(const struct task_key *key, const struct workload_update *update, const uint8_t uuid[16],
+int status_make(const struct launch_key *key, const struct workload_update *update, const uint8_t uuid[16],
                 const struct status_facts *facts, struct buf *ret) {
     char container[CONTAINER_ID_TEXT];
     container_id_make(key, container);

@@ -3,14 +3,14 @@
 #ifndef CONCLAVE_AGENT_STATUS_H
 #define CONCLAVE_AGENT_STATUS_H
 
-#include "agent/task_key.h"
+#include "agent/launch_key.h"
 #include "agent/workload.h"
 #include "base/buf.h"
 
 #define CONTAINER_ID_TEXT 37
 
 /* The container id of a launch: always the same for the same key, in the form of a UUID. */
-void container_id_make(const struct task_key *key, char ret[CONTAINER_ID_TEXT]);
+void container_id_make(const struct launch_key *key, char ret[CONTAINER_ID_TEXT]);
 
 struct status_facts {
     const char *agent_id; /* may be "" before the first registration: then it is left out */
@@ -21,7 +21,7 @@ struct status_facts {
 };
 
 /* Appends the packed message. ERR_LIMIT or ERR_NOMEM as buf_append. */
-int status_make(const struct task_key *key, const struct workload_update *update, const uint8_t uuid[16],
+int status_make(const struct launch_key *key, const struct workload_update *update, const uint8_t uuid[16],
                 const struct status_facts *facts, struct buf *ret);
 
 #endif

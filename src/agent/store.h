@@ -17,7 +17,7 @@
 
 #include "agent/fence.h"
 #include "agent/journal.h"
-#include "agent/task_key.h"
+#include "agent/launch_key.h"
 #include "base/err.h"
 
 struct store {

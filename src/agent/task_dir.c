@@ -17,7 +17,7 @@
 #define UPDATES_BYTES_MAX (4u << 20)
 #define RECORD_HEAD       9 /* type u8, length u32, CRC-32C u32 over type, length and body */
 
-void task_dir_path(const struct task_key *key, char ret[TASK_PATH_MAX]) {
+void task_dir_path(const struct launch_key *key, char ret[TASK_PATH_MAX]) {
     char framework[TASK_NAME_MAX], task[TASK_NAME_MAX];
     task_id_encode(key->framework_id, framework);
     task_id_encode(key->task_id, task);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The folder of one launch: <work>/tasks/<framework>/<task>/<INDEX.N.K>/, names encoded (task_key.h).
+ * The folder of one launch: <work>/tasks/<framework>/<task>/<INDEX.N.K>/, names encoded (launch_key.h).
  *
  *   launch   the Launch message of the order, sealed         agent, before anything else
  *   spec     what the shim runs                              agent
@@ -19,7 +19,7 @@
 #include <sys/types.h>
 
 #include "agent/spec.h"
-#include "agent/task_key.h"
+#include "agent/launch_key.h"
 #include "agent/updates.h"
 #include "agent/workload.h"
 #include "base/err.h"
@@ -27,7 +27,7 @@
 #define TASK_PATH_MAX 1024
 
 /* The folder of `key` relative to the work folder. ERR_LIMIT never: encoded names are bounded. */
-void task_dir_path(const struct task_key *key, char ret[TASK_PATH_MAX]);
+void task_dir_path(const struct launch_key *key, char ret[TASK_PATH_MAX]);
 
 /* Makes the folder with launch, lock and sandbox (owned by `uid`, `gid` when `chown_sandbox`). A folder that is there
  * already, unknown to the journal, never started anything and is removed first. */

@@ -29,17 +29,17 @@ struct task_table *task_table_new(void) {
 void task_table_free(struct task_table *t) {
     if (!t) return;
     while (!queue_empty(&t->all))
-        task_table_remove(t, QUEUE_ENTRY(t->all.next, struct agent_task, in_all));
+        task_table_remove(t, QUEUE_ENTRY(t->all.next, struct hosted, in_all));
     while (!queue_empty(&t->kept))
         kept_drop(t, QUEUE_ENTRY(t->kept.next, struct kept, in_age));
     free(t);
 }
 
-struct agent_task *task_table_add(struct task_table *t, const struct task_key *key, const char *path) {
-    struct agent_task *task = calloc(1, sizeof *task);
+struct hosted *task_table_add(struct task_table *t, const struct launch_key *key, const char *path) {
+    struct hosted *task = calloc(1, sizeof *task);
     if (!task) return NULL;
     task->path = path ? strdup(path) : NULL;
-    if ((path && !task->path) || task_key_copy(&task->key, key) != 0) {
+    if ((path && !task->path) || launch_key_copy(&task->key, key) != 0) {
         free(task->path);
         free(task);
         return NULL;
@@ -51,19 +51,19 @@ struct agent_task *task_table_add(struct task_table *t, const struct task_key *k
     queue_init(&task->in_start);
     queue_init(&task->in_send);
     queue_push(&t->all, &task->in_all);
-    queue_push(&t->buckets[task_key_hash(key) % BUCKETS], &task->in_bucket);
+    queue_push(&t->buckets[launch_key_hash(key) % BUCKETS], &task->in_bucket);
     t->count++;
     return task;
 }
 
-void task_table_remove(struct task_table *t, struct agent_task *task) {
+void task_table_remove(struct task_table *t, struct hosted *task) {
     CHECK(!task->watch);
     queue_remove(&task->in_bucket);
     queue_remove(&task->in_all);
     queue_remove(&task->in_due);
     queue_remove(&task->in_start);
     queue_remove(&task->in_send);
-    task_key_done(&task->key);
+    launch_key_done(&task->key);
     updates_done(&task->updates);
     resources_done(&task->resources);
     free(task->path);
@@ -73,47 +73,47 @@ void task_table_remove(struct task_table *t, struct agent_task *task) {
     t->count--;
 }
 
-struct agent_task *task_table_find(const struct task_table *t, const struct task_key *key) {
-    const struct queue *bucket = &t->buckets[task_key_hash(key) % BUCKETS];
+struct hosted *task_table_find(const struct task_table *t, const struct launch_key *key) {
+    const struct queue *bucket = &t->buckets[launch_key_hash(key) % BUCKETS];
     for (struct queue *at = bucket->next; at != bucket; at = at->next) {
-        struct agent_task *task = QUEUE_ENTRY(at, struct agent_task, in_bucket);
-        if (task_key_equal(&task->key, key)) return task;
+        struct hosted *task = QUEUE_ENTRY(at, struct hosted, in_bucket);
+        if (launch_key_equal(&task->key, key)) return task;
     }
     return NULL;
 }
 
-struct agent_task *task_table_next(const struct task_table *t, const struct agent_task *after) {
+struct hosted *task_table_next(const struct task_table *t, const struct hosted *after) {
     struct queue *next = after ? after->in_all.next : t->all.next;
-    return next == &t->all ? NULL : QUEUE_ENTRY(next, struct agent_task, in_all);
+    return next == &t->all ? NULL : QUEUE_ENTRY(next, struct hosted, in_all);
 }
 
 size_t task_table_count(const struct task_table *t) {
     return t->count;
 }
 
-static struct kept *kept_find(const struct task_table *t, const struct task_key *key) {
-    const struct queue *bucket = &t->kept_buckets[task_key_hash(key) % BUCKETS];
+static struct kept *kept_find(const struct task_table *t, const struct launch_key *key) {
+    const struct queue *bucket = &t->kept_buckets[launch_key_hash(key) % BUCKETS];
     for (struct queue *at = bucket->next; at != bucket; at = at->next) {
         struct kept *k = QUEUE_ENTRY(at, struct kept, in_bucket);
-        if (task_key_equal(&k->key, key)) return k;
+        if (launch_key_equal(&k->key, key)) return k;
     }
     return NULL;
 }
 
-int kept_add(struct task_table *t, const struct task_key *key, const char *path, uint64_t ended_wall_ms) {
+int kept_add(struct task_table *t, const struct launch_key *key, const char *path, uint64_t ended_wall_ms) {
     struct kept *old = kept_find(t, key);
     if (old) kept_drop(t, old);
     struct kept *k = calloc(1, sizeof *k);
     if (!k) return ERR_NOMEM;
     k->path = strdup(path);
-    if (!k->path || task_key_copy(&k->key, key) != 0) {
+    if (!k->path || launch_key_copy(&k->key, key) != 0) {
         free(k->path);
         free(k);
         return ERR_NOMEM;
     }
     k->ended_wall_ms = ended_wall_ms;
     queue_push(&t->kept, &k->in_age);
-    queue_push(&t->kept_buckets[task_key_hash(key) % BUCKETS], &k->in_bucket);
+    queue_push(&t->kept_buckets[launch_key_hash(key) % BUCKETS], &k->in_bucket);
     t->kept_n++;
     return 0;
 }
@@ -125,7 +125,7 @@ struct kept *kept_oldest(const struct task_table *t) {
 void kept_drop(struct task_table *t, struct kept *k) {
     queue_remove(&k->in_age);
     queue_remove(&k->in_bucket);
-    task_key_done(&k->key);
+    launch_key_done(&k->key);
     free(k->path);
     free(k);
     t->kept_n--;
@@ -149,9 +149,9 @@ static bool newer(const struct launch_id *a, const struct launch_id *b) {
 const char *task_table_latest_path(const struct task_table *t, const char *framework_id, const char *task_id) {
     const char *path = NULL;
     struct launch_id best = {0};
-    uint64_t slot = task_key_hash(&(struct task_key){framework_id, task_id, {0}}) % BUCKETS;
+    uint64_t slot = launch_key_hash(&(struct launch_key){framework_id, task_id, {0}}) % BUCKETS;
     for (struct queue *at = t->buckets[slot].next; at != &t->buckets[slot]; at = at->next) {
-        struct agent_task *task = QUEUE_ENTRY(at, struct agent_task, in_bucket);
+        struct hosted *task = QUEUE_ENTRY(at, struct hosted, in_bucket);
         if (!task->path || strcmp(task->key.task_id, task_id) != 0 ||
             strcmp(task->key.framework_id, framework_id) != 0 || !newer(&task->key.launch, &best))
             continue;

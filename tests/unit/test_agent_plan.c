@@ -22,7 +22,7 @@ static int plan(const char *json) {
     memset(&refusal, 0, sizeof refusal);
     if (json_parse(&mesos__v1__task_info__descriptor, (const uint8_t *)json, strlen(json), &arena, &message, &err))
         fail_msg("%s", err.text);
-    const struct task_key key = {"fw-1", "t-1", {5, 0, 2}};
+    const struct launch_key key = {"fw-1", "t-1", {5, 0, 2}};
     const struct resources resources = {.cpus = 1500, .mem = 64000};
     const struct plan_host host = {
         .agent_id = "S1", .endpoint = "127.0.0.1:5051", .sandbox = "/w/sandbox", .container_id = "c"};
@@ -121,7 +121,7 @@ static void kill_policy_and_completion_time_are_read(void **state) {
 
 static void a_status_has_what_clients_read(void **state) {
     (void)state;
-    const struct task_key key = {"fw-1", "t-1", {5, 0, 2}};
+    const struct launch_key key = {"fw-1", "t-1", {5, 0, 2}};
     const struct workload_update update = {TASK_FAILED, REASON_COMMAND_FAILED, "Command exited with status 3"};
     const uint8_t uuid[16] = "0123456789abcde";
     const struct status_facts facts = {.agent_id = "S1", .ip = "127.0.0.21", .wall_ms = 1500, .pid = 42};

@@ -9,7 +9,7 @@
 #include "agent/fence.h"
 #include "agent/spec.h"
 #include "agent/supervisor.h"
-#include "agent/task_key.h"
+#include "agent/launch_key.h"
 #include "agent/updates.h"
 #include "agent/workload.h"
 

@@ -29,8 +29,8 @@ static int teardown(void **state) {
     return tree_remove(AT_FDCWD, work, &err);
 }
 
-static struct task_key key_of(unsigned i) {
-    return (struct task_key){"fw", "task", {100 + i, 0, i}};
+static struct launch_key key_of(unsigned i) {
+    return (struct launch_key){"fw", "task", {100 + i, 0, i}};
 }
 
 static const uint8_t uuid[16] = {9, 8, 7};
@@ -107,17 +107,17 @@ static void a_synced_launch_is_known_after_a_restart(void **state) {
     int fd = dir_fd();
     assert_int_equal(journal_open(fd, "j", &j, &err), 0);
     for (unsigned i = 0; i < 3; i++) {
-        struct task_key key = key_of(i);
+        struct launch_key key = key_of(i);
         assert_int_equal(journal_start(j, &key), 0);
     }
-    struct task_key one = key_of(1), two = key_of(2), lost = key_of(3);
+    struct launch_key one = key_of(1), two = key_of(2), lost = key_of(3);
     assert_int_equal(journal_settle(j, &one, TASK_FINISHED, uuid), 0);
     assert_int_equal(journal_drop(j, &two), 0);
     assert_int_equal(journal_sync(j, &err), 0);
     assert_int_equal(journal_start(j, &lost), 0); /* not synced */
     journal_close(j);
     assert_int_equal(journal_open(fd, "j", &j, &err), 0);
-    struct task_key zero = key_of(0);
+    struct launch_key zero = key_of(0);
     assert_false(journal_find(j, &zero)->settled);
     assert_true(journal_find(j, &one)->settled);
     assert_int_equal(journal_find(j, &one)->state, TASK_FINISHED);
@@ -134,7 +134,7 @@ static void two_groups(int fd, size_t *ret_first, size_t *ret_both) {
     struct stat st;
     (void)unlinkat(fd, "j", 0);
     assert_int_equal(journal_open(fd, "j", &j, &err), 0);
-    struct task_key a = key_of(0), b = key_of(1);
+    struct launch_key a = key_of(0), b = key_of(1);
     assert_int_equal(journal_start(j, &a), 0);
     assert_int_equal(journal_sync(j, &err), 0);
     assert_int_equal(journal_start(j, &b), 0);
@@ -159,7 +159,7 @@ static void a_journal_torn_at_each_byte_keeps_what_was_synced_before(void **stat
     (void)state;
     size_t first, both;
     int fd = dir_fd();
-    struct task_key a = key_of(0), b = key_of(1);
+    struct launch_key a = key_of(0), b = key_of(1);
     two_groups(fd, &first, &both);
     struct buf whole;
     buf_init(&whole, JOURNAL_FILE_BYTES);
@@ -198,10 +198,10 @@ static void a_full_journal_is_rewritten_and_keeps_everything_that_matters(void *
     struct journal *j;
     int fd = dir_fd();
     assert_int_equal(journal_open(fd, "j", &j, &err), 0);
-    struct task_key alive = {"fw", "alive", {1, 0, 0}};
+    struct launch_key alive = {"fw", "alive", {1, 0, 0}};
     assert_int_equal(journal_start(j, &alive), 0);
     for (unsigned i = 0; i < 70000; i++) {
-        struct task_key key = key_of(i);
+        struct launch_key key = key_of(i);
         assert_int_equal(journal_start(j, &key), 0);
         assert_int_equal(journal_settle(j, &key, TASK_FINISHED, uuid), 0);
         if (i % 1000 == 0) assert_int_equal(journal_sync(j, &err), 0);
@@ -210,7 +210,7 @@ static void a_full_journal_is_rewritten_and_keeps_everything_that_matters(void *
     assert_int_equal(journal_settled_count(j), JOURNAL_SETTLED_MAX);
     journal_close(j);
     assert_int_equal(journal_open(fd, "j", &j, &err), 0);
-    struct task_key last = key_of(69999), first = key_of(0);
+    struct launch_key last = key_of(69999), first = key_of(0);
     assert_true(journal_find(j, &last)->settled);
     assert_null(journal_find(j, &first));
     assert_false(journal_find(j, &alive)->settled);
@@ -259,7 +259,7 @@ static void a_folder_that_started_is_never_taken_back(void **state) {
     (void)state;
     int fd = dir_fd();
     char path[TASK_PATH_MAX];
-    struct task_key key = {"..", "a b", {1, 2, 3}};
+    struct launch_key key = {"..", "a b", {1, 2, 3}};
     task_dir_path(&key, path);
     assert_string_equal(path, "tasks/%2E./a%20b/1.2.3");
     assert_int_equal(task_dir_create(fd, path, "launch", 6, false, 0, 0, &err), 0);
@@ -309,7 +309,7 @@ static void removing_a_folder_follows_no_link_and_has_no_depth_limit(void **stat
 static void the_newest_launch_of_a_task_is_found_among_live_and_kept(void **state) {
     (void)state;
     struct task_table *t = task_table_new();
-    struct task_key first = {"fw", "t", {5, 0, 0}}, second = {"fw", "t", {9, 0, 0}}, other = {"fw", "u", {99, 0, 0}};
+    struct launch_key first = {"fw", "t", {5, 0, 0}}, second = {"fw", "t", {9, 0, 0}}, other = {"fw", "u", {99, 0, 0}};
     assert_non_null(task_table_add(t, &first, "p5"));
     assert_non_null(task_table_add(t, &other, "p99"));
     assert_string_equal(task_table_latest_path(t, "fw", "t"), "p5");

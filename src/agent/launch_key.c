@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "agent/task_key.h"
+#include "agent/launch_key.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,29 +8,29 @@
 #include "base/check.h"
 #include "base/hash.h"
 
-bool task_key_equal(const struct task_key *a, const struct task_key *b) {
+bool launch_key_equal(const struct launch_key *a, const struct launch_key *b) {
     return a->launch.index == b->launch.index && a->launch.n == b->launch.n && a->launch.k == b->launch.k &&
            strcmp(a->task_id, b->task_id) == 0 && strcmp(a->framework_id, b->framework_id) == 0;
 }
 
-uint64_t task_key_hash(const struct task_key *key) {
+uint64_t launch_key_hash(const struct launch_key *key) {
     return hash64_of(key->framework_id, strlen(key->framework_id)) * 31 + hash64_of(key->task_id, strlen(key->task_id));
 }
 
-int task_key_copy(struct task_key *ret, const struct task_key *key) {
+int launch_key_copy(struct launch_key *ret, const struct launch_key *key) {
     size_t framework_len = strlen(key->framework_id) + 1;
     size_t task_len = strlen(key->task_id) + 1;
     char *both = malloc(framework_len + task_len);
     if (!both) return ERR_NOMEM;
     memcpy(both, key->framework_id, framework_len);
     memcpy(both + framework_len, key->task_id, task_len);
-    *ret = (struct task_key){both, both + framework_len, key->launch};
+    *ret = (struct launch_key){both, both + framework_len, key->launch};
     return 0;
 }
 
-void task_key_done(struct task_key *key) {
+void launch_key_done(struct launch_key *key) {
     free((char *)(uintptr_t)key->framework_id);
-    *key = (struct task_key){0};
+    *key = (struct launch_key){0};
 }
 
 bool task_id_valid(const char *id) {
@@ -70,7 +70,7 @@ static void id_put(struct buf *b, const char *id) {
     (void)buf_append(b, id, len);
 }
 
-void task_key_encode(const struct task_key *key, struct buf *ret) {
+void launch_key_encode(const struct launch_key *key, struct buf *ret) {
     (void)buf_append_u64(ret, key->launch.index);
     (void)buf_append_u32(ret, key->launch.n);
     (void)buf_append_u32(ret, key->launch.k);
@@ -88,14 +88,14 @@ static int id_take(const uint8_t *data, size_t len, size_t *at, char ret[TASK_ID
     return strlen(ret) == n && task_id_valid(ret) ? 0 : ERR_CORRUPT;
 }
 
-int task_key_decode(const uint8_t *data, size_t len, size_t *at, struct task_key *ret) {
+int launch_key_decode(const uint8_t *data, size_t len, size_t *at, struct launch_key *ret) {
     char framework[TASK_ID_BYTES_MAX + 1], task[TASK_ID_BYTES_MAX + 1];
     size_t pos = *at;
     if (pos > len || len - pos < 16) return ERR_CORRUPT;
     struct launch_id launch = {load_u64(data + pos), load_u32(data + pos + 8), load_u32(data + pos + 12)};
     pos += 16;
     if (id_take(data, len, &pos, framework) || id_take(data, len, &pos, task)) return ERR_CORRUPT;
-    int rc = task_key_copy(ret, &(struct task_key){framework, task, launch});
+    int rc = launch_key_copy(ret, &(struct launch_key){framework, task, launch});
     if (rc == 0) *at = pos;
     return rc;
 }
