@@ -327,7 +327,7 @@ const struct guard_counters *guard_counters(const struct guard *g) {
 }
 
 #ifdef CONCLAVE_TEST_SWITCHES
-void guard_switch_off(struct guard *g, unsigned corrections) {
+void guard_test_off(struct guard *g, unsigned corrections) {
     g->off = corrections;
 }
 #endif

@@ -226,7 +226,7 @@ enum guard_correction {
     GUARD_N = 1u << 13,
     GUARD_ALL = (1u << 14) - 1
 };
-void guard_switch_off(struct guard *g, unsigned corrections);
+void guard_test_off(struct guard *g, unsigned corrections);
 #endif
 
 #endif

@@ -269,7 +269,7 @@ void node_start(struct sim_node *node) {
     node_ops(node)->open(node->disk);
     inner_bind(node);
     node->guard = guard_new(&node->outer, &node->inner, &cfg);
-    guard_switch_off(node->guard, sim->cfg.off);
+    guard_test_off(node->guard, sim->cfg.off);
     node->fsm = (struct raft_fsm){
         .version = 1, .data = node, .apply = fsm_apply, .snapshot = fsm_snapshot, .restore = fsm_restore};
     CHECK(raft_init(&node->raft, &node->outer, &node->fsm, node->id, node->address) == 0);
