@@ -69,7 +69,7 @@ enum guard_fatal {
     GUARD_FATAL_BREACH,      /* an invariant is broken: abort, keep the core file */
     GUARD_FATAL_DISK,        /* a write failed: durability unknown, stop; a restart is the only way on */
     GUARD_FATAL_UNAVAILABLE, /* the core gave up (out of memory, impossible log): stop */
-    GUARD_FATAL_RESTART      /* an uncommitted configuration change was truncated: close the store so that the
+    GUARD_FATAL_RESTART      /* entries were truncated on disk that the core still has (L): close the store so that the
                                 truncation is durable, then restart the process */
 };
 

@@ -112,6 +112,24 @@ static raft_index cuts_change(const struct guard *g, const struct raft_append_en
     return 0;
 }
 
+/* L: a snapshot whose last entry we have with another, higher term: the core takes it for an entry it has already, says
+ * so, and refuses everything that follows until another leads. Ours is not committed. */
+static bool blocks_install(const struct guard *g, const struct raft_install_snapshot *args) {
+    const struct raft *r = g->r;
+    if (!GUARD_ON(g, GUARD_L) || args->term < r->current_term || args->last_index <= r->commit_index) return false;
+    raft_term term = log_term(&r->log, args->last_index);
+    return term > args->last_term;
+}
+
+/* Drops our entries from `index` on, on disk only, and has the process begin anew from there. */
+static void cut_and_restart(struct guard *g, raft_index index, const char *why) {
+    int rv = g->inner->truncate(g->inner, index);
+    if (rv != 0)
+        guard_die(g, GUARD_FATAL_DISK, "truncation at %llu failed: %s", index, raft_strerror(rv));
+    else
+        guard_die(g, GUARD_FATAL_RESTART, "entries from %llu on were truncated: %s", index, why);
+}
+
 /* M: what the guard remembers of the leader of a term against what this request says. */
 static bool second_leader(struct guard *g, const struct raft_message *m) {
     raft_term term = request_term(m);
@@ -134,8 +152,7 @@ static void deliver_request(struct guard *g, struct raft_message *m) {
         trim(g, args);
         raft_index cut = cuts_change(g, args);
         if (cut != 0) {
-            g->inner->truncate(g->inner, cut);
-            guard_die(g, GUARD_FATAL_RESTART, "uncommitted configuration entry %llu was truncated", g->change_index);
+            cut_and_restart(g, cut, "an uncommitted configuration is among them");
             payload_free(m);
             return;
         }
@@ -147,6 +164,10 @@ static void deliver_request(struct guard *g, struct raft_message *m) {
             g->count.commits_clamped++;
         }
         ctx.commit_max = args->leader_commit < ctx.verified ? args->leader_commit : ctx.verified;
+    } else if (blocks_install(g, &m->install_snapshot)) {
+        cut_and_restart(g, m->install_snapshot.last_index, "they contradict the leader's snapshot");
+        payload_free(m);
+        return;
     } else {
         ctx.kind = CTX_INSTALL;
         ctx.verified = ctx.commit_max = m->install_snapshot.last_index;

@@ -191,6 +191,9 @@ void nemesis_run(struct sim *sim) {
         sim->snapshot_threshold = 64;
         sim->snapshot_trailing = 16;
     }
+    /* A slow network leaves more of everything in flight when a cut comes. */
+    static const uint64_t delays_us[] = {1000, 1000, 5000, 20000};
+    sim->delay_max_us = delays_us[rng_below(&sim->rng, 4)];
     /* Now and then commands so large that whoever falls behind needs a train. */
     sim->command_max = rng_below(&sim->rng, 16) == 0 ? 150 << 10 : 200;
     for (unsigned i = 0; i < sim->cfg.voters && !sim->red; i++)

@@ -319,6 +319,42 @@ static void a_slow_first_write_does_not_depose_a_leader(void **state) {
     end();
 }
 
+/* A follower with entries of a later leader that never committed, and the snapshot of one whose last entry is older. */
+static void a_log_that_contradicts_a_snapshot_is_cut_by_a_restart(void **state) {
+    (void)state;
+    unsigned n = begin_led(3, 12), f = (n + 1) % 3;
+    struct sim_node *node = &sim.nodes[f];
+    net_isolate(&sim, n, true); /* another leads in a later term */
+    assert_true(sim_until(&sim, has_leader, 10));
+    sim_run(&sim, 1500);
+    for (unsigned i = 0; i < 3; i++)
+        if (i != n && node_leads(&sim.nodes[i])) f = i;
+    node = &sim.nodes[f];
+    assert_true(node_leads(node));
+    net_isolate(&sim, f, true);
+    for (unsigned i = 0; i < 3; i++)
+        node_propose(node, 16);
+    sim_run(&sim, 20);
+    raft_index last = log_last(&node->raft.log);
+    assert_true(last > node->raft.commit_index);
+    node_enter(node);
+    struct raft_message m = {.type = RAFT_IO_INSTALL_SNAPSHOT, .server_id = sim.nodes[n].id, .server_address = "n"};
+    m.install_snapshot = (struct raft_install_snapshot){.term = node->raft.current_term + 5,
+                                                        .last_index = last - 1,
+                                                        .last_term = node->raft.current_term - 1,
+                                                        .conf_index = 1};
+    raft_configuration_init(&m.install_snapshot.conf);
+    m.install_snapshot.data = (struct raft_buffer){raft_malloc(16), 16};
+    unsigned life = node->life;
+    node->recv(&node->inner, &m);
+    node_enter(NULL);
+    assert_int_equal(sim.restarts_wanted, 1);
+    sim_run(&sim, 40);
+    assert_int_equal(node->life, life + 1);
+    assert_int_equal(log_last(&node->raft.log), last - 2);
+    end();
+}
+
 static bool third_caught_up(struct sim *s) {
     return log_last(&s->nodes[2].raft.log) == log_last(&s->nodes[(unsigned)leader()].raft.log);
 }
@@ -353,6 +389,7 @@ int main(void) {
         cmocka_unit_test(a_failed_write_ends_the_process),
         cmocka_unit_test(slow_disks_do_not_depose_a_leader),
         cmocka_unit_test(a_slow_first_write_does_not_depose_a_leader),
+        cmocka_unit_test(a_log_that_contradicts_a_snapshot_is_cut_by_a_restart),
         cmocka_unit_test(a_full_queue_ends_a_train_and_the_follower_still_catches_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
