@@ -18,6 +18,8 @@
 #include "consensus/peer_codec.h"
 #include "net/net.h"
 
+static void teardown(struct replica *r);
+
 /* The turn. */
 
 static void idle_cb(uv_idle_t *idle) {
@@ -100,6 +102,7 @@ static void apply_slice(struct replica *r) {
 static void turn_cb(uv_check_t *check) {
     struct replica *r = check->data;
     CHECK_MAGIC(r, REPLICA_MAGIC);
+    if (r->close_later && !r->closing) teardown(r);
     if (r->closing) return;
     static void (*const steps[])(struct replica * r) = {follow_configuration, tell_view,          apply_slice,
                                                         replica_tell_dropped, replica_reads_turn, replica_flush};
@@ -258,10 +261,15 @@ static void teardown(struct replica *r) {
 
 void replica_close(struct replica *r, void (*closed)(void *ctx), void *ctx) {
     CHECK_MAGIC(r, REPLICA_MAGIC);
-    CHECK(!r->closing);
+    CHECK(!r->closing && !r->close_later);
     r->closed = closed;
     r->closed_ctx = ctx;
-    teardown(r);
+    if (r->in_core) {
+        r->close_later = true;
+        replica_wake(r);
+    } else {
+        teardown(r);
+    }
 }
 
 /* Opening. */
@@ -387,6 +395,19 @@ static void init(struct replica *r, uv_loop_t *loop, const struct replica_config
     replica_io_init(r);
 }
 
+/* Who the members are is written in the log; what we were started with counts only while there is none. */
+static void compare_members(const struct replica *r, const struct replica_config *config) {
+    for (unsigned i = 0; i < config->member_count; i++) {
+        const struct replica_member *member = &config->members[i];
+        for (unsigned k = 0; k < r->core.configuration.n; k++) {
+            const struct raft_server *server = &r->core.configuration.servers[k];
+            if (server->id == member->id && strcmp(server->address, member->address) != 0)
+                log_event(LOG_WARN, "member_address_ignored", "node=%" PRIu64 " given=%s in_log=%s", member->id,
+                          member->address, server->address);
+        }
+    }
+}
+
 int replica_open(uv_loop_t *loop, const struct replica_config *config, const struct replica_app *app,
                  struct replica **ret, struct err *err) {
     int rv = check_config(config, err);
@@ -402,6 +423,7 @@ int replica_open(uv_loop_t *loop, const struct replica_config *config, const str
         return rv;
     }
     follow_configuration(r);
+    compare_members(r, config);
     for (unsigned i = 0; r->core.configuration.n == 0 && i < config->member_count; i++)
         (void)peers_member_set(r->peers, config->members[i].id, config->members[i].address, NULL);
     CHECK(uv_check_start(&r->check, turn_cb) == 0);

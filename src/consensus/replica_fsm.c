@@ -113,7 +113,7 @@ static int apply_restore(struct replica *r, struct item *item, struct err *err) 
 
 void replica_apply(struct replica *r, uint64_t slice_us) {
     uint64_t until = slice_us == 0 ? 0 : clock_mono_us() + slice_us;
-    while (!queue_empty(&r->items) && !r->fatal.pending && !r->closing) {
+    while (!queue_empty(&r->items) && !r->fatal.pending && !r->closing && !r->close_later) {
         struct item *item = QUEUE_ENTRY(r->items.next, struct item, queue);
         if (item->restore) {
             struct err err;
@@ -156,11 +156,16 @@ static int snapshot_cb(struct raft_fsm *fsm, struct raft_buffer *bufs[], unsigne
     if (r->fatal.pending || !guard_snapshot_allowed(r->guard) || r->items_bytes > REPLICA_DRAIN_BYTES_MAX)
         return RAFT_BUSY;
     uint64_t begun_us = clock_mono_us();
-    replica_apply(r, 0);
-    if (!queue_empty(&r->items)) return RAFT_BUSY;
     struct buf state;
     buf_init(&state, STORE_SNAPSHOT_MAX);
-    int rv = r->app.snapshot(r->app.ctx, &state);
+    r->in_core = true;
+    replica_apply(r, 0);
+    int rv = queue_empty(&r->items) ? r->app.snapshot(r->app.ctx, &state) : ERR_BUSY;
+    r->in_core = false;
+    if (rv == ERR_BUSY) {
+        buf_done(&state);
+        return RAFT_BUSY;
+    }
     *bufs = raft_malloc(sizeof **bufs);
     if (rv != 0 || state.failed || *bufs == NULL) {
         log_event(LOG_ERROR, "snapshot_failed", "index=%llu text=\"%s\"", r->core.last_applied, err_text(rv));

@@ -128,6 +128,8 @@ struct replica {
 
     /* the end */
     bool closing;
+    bool in_core;     /* the application is called from inside the core, to make room for a snapshot */
+    bool close_later; /* it wanted to close then */
     unsigned pending; /* handles and parts still to be closed */
     void (*closed)(void *ctx);
     void *closed_ctx;

@@ -41,7 +41,8 @@ struct node {
     uint64_t term, leader_id;
     uint64_t applied; /* index of the last entry_applied */
     unsigned snapshots, restores;
-    int fatal; /* exit status asked for, 0 none */
+    int fatal;         /* exit status asked for, 0 none */
+    uint64_t close_at; /* number of commands at which apply closes the replica, 0 never */
     struct chain chain;
 };
 
@@ -66,6 +67,12 @@ static inline void cluster_address(uint64_t id, char *ret, size_t len) {
                    3 * (pid % 80) + (unsigned)id);
 }
 
+static inline void node_closed_cb(void *ctx) {
+    struct node *node = ctx;
+    node->replica = NULL;
+    node->closing = false;
+}
+
 static inline void app_first_command(void *ctx, uint64_t term, struct buf *ret) {
     (void)ctx;
     buf_append_u64(ret, UINT64_MAX);
@@ -83,6 +90,11 @@ static inline void app_apply(void *ctx, uint64_t term, struct position at, const
     node->chain.commands++;
     uint64_t id = load_u64(command);
     if (id < CLUSTER_IDS && node->chain.seen[id]++) node->chain.twice++;
+    if (node->close_at != 0 && node->chain.commands >= node->close_at) {
+        node->close_at = 0;
+        node->closing = true;
+        replica_close(node->replica, node_closed_cb, node);
+    }
     if (ticket == NULL) return;
     CHECK(ticket == (void *)(uintptr_t)(id + 1));
     CHECK(c->ack[id] == 1);
@@ -201,12 +213,6 @@ static inline void node_start(struct cluster *c, unsigned i) {
     int rv = node_open(&c->nodes[i], &err);
     if (rv != 0) (void)fprintf(stderr, "node %u: %s: %s\n", i + 1, err_name(rv), err.text);
     CHECK(rv == 0);
-}
-
-static inline void node_closed_cb(void *ctx) {
-    struct node *node = ctx;
-    node->replica = NULL;
-    node->closing = false;
 }
 
 /* Runs the loop until condition(c) or `ms` have passed; returns whether it held. */
