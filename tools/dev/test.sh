@@ -8,7 +8,7 @@ source "$CONCLAVE_TOP/tools/dev/lib.sh"
 
 all_areas=(lint unit asan fuzz sim integration clients jepsen)
 # An area listed here fails when its runner is missing; the others join the run when their runner appears.
-required_areas=" lint unit asan fuzz sim "
+required_areas=" lint unit asan fuzz sim integration jepsen "
 total_limit_s=2700
 
 limit_of() {
@@ -83,6 +83,18 @@ build_release || finish 0 1 0 1
 export CONCLAVE_BIN=$CONCLAVE_TOP/build/conclave
 say "built in $SECONDS s"
 
+# run_area AREA LIMIT_S: the area in a process group of its own, which timeout ends; so it must be told when we are ended.
+running=
+run_area() {
+    local code=0
+    timeout --kill-after=20 "$2" bash tools/dev/area.sh "$1" ${pass_on[@]+"${pass_on[@]}"} </dev/null &
+    running=$!
+    wait "$running" || code=$?
+    running=
+    return "$code"
+}
+trap '[ -z "$running" ] || kill -TERM "$running"; exit 143' TERM INT HUP
+
 total_passed=0 total_failed=0 total_skipped=0 status=0 table=()
 for area in "${areas[@]}"; do
     log=$logs/$area.log
@@ -99,12 +111,10 @@ for area in "${areas[@]}"; do
     say "--- $area"
     started=$SECONDS code=0
     if [ -n "$json" ]; then
-        timeout --kill-after=20 "$limit" bash tools/dev/area.sh "$area" "${pass_on[@]}" \
-            </dev/null 2>"$log" >"$logs/$area.jsonl" || code=$?
+        run_area "$area" "$limit" 2>"$log" >"$logs/$area.jsonl" || code=$?
         cat "$logs/$area.jsonl" >&3
     else
-        timeout --kill-after=20 "$limit" bash tools/dev/area.sh "$area" ${pass_on[@]+"${pass_on[@]}"} \
-            </dev/null >"$log" 2>&1 || code=$?
+        run_area "$area" "$limit" >"$log" 2>&1 || code=$?
     fi
     judged=$(python3 tools/dev/judge.py "$area" "$code" "$limit" "$log" tests/allowed-skips)
     read -r passed failed skipped verdict <<<"$judged"
