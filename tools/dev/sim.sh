@@ -5,4 +5,4 @@ source "$CONCLAVE_TOP/tools/dev/lib.sh"
 bash tools/dev/deps.sh build unit
 build_preset dev
 [ -x build/dev/conclave_sim ] || die "the simulator is not built: build/dev/conclave_sim is missing"
-exec build/dev/conclave_sim "$@"
+exec build/dev/conclave_sim --rev "$(git rev-parse --short HEAD 2>/dev/null || echo unknown)" "$@"
