@@ -2,6 +2,8 @@
  * Three replicas in one process: real disk, real connections, one loop. */
 #include "../lib/cmocka_all.h"
 
+#include <sys/socket.h>
+
 #include "../lib/replica_cluster.h"
 
 static struct cluster *start(unsigned nodes, uint64_t snapshot_bytes) {
@@ -82,6 +84,24 @@ static void an_empty_follower_catches_up_through_a_snapshot(void **state) {
     stop(c);
 }
 
+static void a_follower_far_behind_catches_up_from_the_log_under_load(void **state) {
+    (void)state;
+    struct cluster *c = start(3, 0);
+    unsigned behind = (unsigned)cluster_leader(c)->id % 3;
+    node_stop(c, behind);
+    c->command_bytes = 1024;
+    push(c, 24000, 2000, 30000); /* 24 MiB, six windows of the leader */
+    node_start(c, behind);
+    uint64_t until = clock_mono_ms() + 15000;
+    while (c->nodes[behind].applied + 50 < cluster_leader(c)->applied) {
+        assert_true(clock_mono_ms() < until);
+        push(c, 20, 20, 5000);
+    }
+    assert_intact(c);
+    assert_int_equal(c->nodes[behind].restores, 0);
+    stop(c);
+}
+
 static void twenty_failovers_lose_nothing_that_was_acknowledged(void **state) {
     (void)state;
     struct cluster *c = start(3, 128 << 10);
@@ -96,6 +116,37 @@ static void twenty_failovers_lose_nothing_that_was_acknowledged(void **state) {
         push(c, 20, 20, 5000);
         node_start(c, victim);
     }
+    assert_intact(c);
+    stop(c);
+}
+
+/* Ends every established TCP connection of this process behind the backs of its owners. */
+static unsigned break_connections(void) {
+    unsigned broken = 0;
+    for (int fd = 3; fd < 1024; fd++) {
+        struct sockaddr_storage peer;
+        socklen_t len = sizeof peer;
+        if (getpeername(fd, (struct sockaddr *)&peer, &len) == 0 && peer.ss_family == AF_INET)
+            broken += shutdown(fd, SHUT_RDWR) == 0;
+    }
+    return broken;
+}
+
+static void broken_connections_between_living_processes_cause_no_election(void **state) {
+    (void)state;
+    struct cluster *c = start(3, 0);
+    push(c, 500, 50, 5000);
+    cluster_run(c, 200);
+    const struct node *leader = cluster_leader(c);
+    uint64_t term = leader->term;
+    for (unsigned round = 0; round < 20; round++) {
+        assert_true(break_connections() >= 6);
+        push(c, 100, 50, 5000);
+        cluster_run(c, round % 2 == 0 ? 120 : 10);
+    }
+    assert_ptr_equal(cluster_leader(c), leader);
+    assert_int_equal(leader->term, term);
+    assert_int_equal(c->dropped, 0);
     assert_intact(c);
     stop(c);
 }
@@ -277,7 +328,9 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ten_thousand_commands_give_one_chain_and_a_new_leader_goes_on),
         cmocka_unit_test(an_empty_follower_catches_up_through_a_snapshot),
+        cmocka_unit_test(a_follower_far_behind_catches_up_from_the_log_under_load),
         cmocka_unit_test(twenty_failovers_lose_nothing_that_was_acknowledged),
+        cmocka_unit_test(broken_connections_between_living_processes_cause_no_election),
         cmocka_unit_test(the_application_may_close_it_while_it_applies),
         cmocka_unit_test(a_read_sees_every_command_acknowledged_before_it),
         cmocka_unit_test(without_a_majority_nothing_is_acknowledged_and_every_ticket_comes_back),

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Three replicas in three processes, killed with -9 at random moments, one or all at once, under load. What was
- * acknowledged stands in memory shared with this process, which survives them; in the end every member must have
- * applied all of it, in order, once, and agree with the others.
+ * Three replicas in three processes, killed with -9 at random moments, one or all at once, or stopped for a while,
+ * under load. What was acknowledged stands in memory shared with this process, which survives them; in the end every
+ * member must have applied all of it, in order, once, and agree with the others.
  *
  * A member that leads proposes numbers 0, 1, 2 .. of its term; so what is acknowledged of a term is a prefix of what
  * was proposed, and one number a term says it all. */
@@ -243,7 +243,7 @@ static bool level(void) {
     return true;
 }
 
-static void what_is_acknowledged_survives_kill_9_of_any_and_of_all(void **state) {
+static void what_is_acknowledged_survives_kill_9_of_any_and_of_all_and_pauses(void **state) {
     (void)state;
     struct rng rng;
     uint64_t seed = getenv("SEED") ? strtoull(getenv("SEED"), NULL, 10) : clock_mono_us();
@@ -254,7 +254,15 @@ static void what_is_acknowledged_survives_kill_9_of_any_and_of_all(void **state)
     expect_progress(100);
     for (unsigned round = 0; round < ROUNDS; round++) {
         sleep_ms((unsigned)rng_below(&rng, 150));
-        if (round % 4 == 3) { /* all at once */
+        if (round % 4 == 1) { /* silent for a while, long enough for an election or not */
+            unsigned victim = rng_below(&rng, 2) == 0 ? (unsigned)rng_below(&rng, MEMBERS) : leader();
+            assert_int_equal(kill(pids[victim], SIGSTOP), 0);
+            if (rng_below(&rng, 2) == 0)
+                expect_progress(100);
+            else
+                sleep_ms((unsigned)rng_below(&rng, 400));
+            assert_int_equal(kill(pids[victim], SIGCONT), 0);
+        } else if (round % 4 == 3) { /* all at once */
             for (unsigned i = 0; i < MEMBERS; i++)
                 kill_member(i);
             for (unsigned i = 0; i < MEMBERS; i++)
@@ -287,7 +295,7 @@ static void what_is_acknowledged_survives_kill_9_of_any_and_of_all(void **state)
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(what_is_acknowledged_survives_kill_9_of_any_and_of_all),
+        cmocka_unit_test(what_is_acknowledged_survives_kill_9_of_any_and_of_all_and_pauses),
     };
     shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     CHECK(shared != MAP_FAILED);
