@@ -190,7 +190,7 @@ close_net:
 }
 
 static int agent_run(struct agent_process *a, struct err *err) {
-    int rc = store_open(a->config.work_dir, &a->store, err);
+    int rc = agent_store_open(a->config.work_dir, &a->store, err);
     if (rc) return rc;
     cgroups_find(a);
     (void)uv_loop_init(&a->loop);
@@ -203,7 +203,7 @@ static int agent_run(struct agent_process *a, struct err *err) {
     (void)uv_run(&a->loop, UV_RUN_DEFAULT);
     if (a->engine) engine_free(a->engine);
     (void)uv_loop_close(&a->loop);
-    store_close(&a->store);
+    agent_store_close(&a->store);
     return rc;
 }
 

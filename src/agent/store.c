@@ -121,7 +121,7 @@ static int boot_load(struct store *s, struct err *err) {
     return 0;
 }
 
-int store_open(const char *work, struct store *ret, struct err *err) {
+int agent_store_open(const char *work, struct store *ret, struct err *err) {
     struct store s = {.work_fd = -1, .meta_fd = -1, .lock_fd = -1};
     int rc = dirs_open(&s, work, err);
     if (rc == 0) rc = uuid_load(&s, err);
@@ -130,7 +130,7 @@ int store_open(const char *work, struct store *ret, struct err *err) {
     if (rc == 0) rc = boot_load(&s, err);
     if (rc == 0) rc = journal_open(s.meta_fd, "launches", &s.journal, err);
     if (rc) {
-        store_close(&s);
+        agent_store_close(&s);
         return rc;
     }
     *ret = s;
@@ -141,7 +141,7 @@ int store_boot_save(struct store *s, struct err *err) {
     return line_save(s, "boot", s->boot_id, err);
 }
 
-void store_close(struct store *s) {
+void agent_store_close(struct store *s) {
     journal_close(s->journal);
     if (s->meta_fd >= 0) (void)close(s->meta_fd);
     if (s->work_fd >= 0) (void)close(s->work_fd);

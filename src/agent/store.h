@@ -33,8 +33,8 @@ struct store {
 };
 
 /* Makes what is missing. ERR_LOCKED: another agent uses the folder. */
-int store_open(const char *work, struct store *ret, struct err *err);
-void store_close(struct store *s);
+int agent_store_open(const char *work, struct store *ret, struct err *err);
+void agent_store_close(struct store *s);
 
 /* Notes this boot as the one the agent ran in: call it once what stands under tasks/ was judged by `rebooted`. */
 int store_boot_save(struct store *s, struct err *err);

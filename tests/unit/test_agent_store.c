@@ -38,20 +38,20 @@ static const uint8_t uuid[16] = {9, 8, 7};
 static void ids_and_fence_survive_and_a_second_agent_is_kept_out(void **state) {
     (void)state;
     struct store s, second;
-    assert_int_equal(store_open(work, &s, &err), 0);
-    assert_int_equal(store_open(work, &second, &err), ERR_LOCKED);
+    assert_int_equal(agent_store_open(work, &s, &err), 0);
+    assert_int_equal(agent_store_open(work, &second, &err), ERR_LOCKED);
     uint8_t before[16];
     memcpy(before, s.uuid, sizeof before);
     assert_int_equal(store_agent_id_set(&s, "c-1-S7", &err), 0);
     assert_int_equal(store_agent_id_set(&s, "../x", &err), ERR_INVALID);
     assert_int_equal(store_fence_set(&s, &(struct fence){.set = true, .incarnation = 1, .term = 44}, &err), 0);
-    store_close(&s);
-    assert_int_equal(store_open(work, &s, &err), 0);
+    agent_store_close(&s);
+    assert_int_equal(agent_store_open(work, &s, &err), 0);
     assert_memory_equal(s.uuid, before, 16);
     assert_string_equal(s.agent_id, "c-1-S7");
     assert_int_equal(s.fence.term, 44);
     assert_false(s.rebooted);
-    store_close(&s);
+    agent_store_close(&s);
 }
 
 static void meta_write(const char *name, const char *text, size_t len) {
@@ -69,10 +69,10 @@ static void damaged_meta_files_are_refused_by_name(void **state) {
     } cases[] = {{"agent.uuid", "zz"}, {"agent.id", "a\nb\n"}, {"fence", "x"}, {"boot", "\n"}};
     struct store s;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        assert_int_equal(store_open(work, &s, &err), 0);
-        store_close(&s);
+        assert_int_equal(agent_store_open(work, &s, &err), 0);
+        agent_store_close(&s);
         meta_write(cases[i].name, cases[i].text, strlen(cases[i].text));
-        assert_int_equal(store_open(work, &s, &err), ERR_CORRUPT);
+        assert_int_equal(agent_store_open(work, &s, &err), ERR_CORRUPT);
         assert_non_null(strstr(err.text, cases[i].name));
         char path[128];
         (void)snprintf(path, sizeof path, "%s/meta/%s", work, cases[i].name);
@@ -83,18 +83,18 @@ static void damaged_meta_files_are_refused_by_name(void **state) {
 static void another_boot_id_shows_as_a_reboot_until_it_is_saved(void **state) {
     (void)state;
     struct store s;
-    assert_int_equal(store_open(work, &s, &err), 0);
-    store_close(&s);
+    assert_int_equal(agent_store_open(work, &s, &err), 0);
+    agent_store_close(&s);
     meta_write("boot", "other\n", 6);
     for (int i = 0; i < 2; i++) {
-        assert_int_equal(store_open(work, &s, &err), 0);
+        assert_int_equal(agent_store_open(work, &s, &err), 0);
         assert_true(s.rebooted);
         if (i == 1) assert_int_equal(store_boot_save(&s, &err), 0);
-        store_close(&s);
+        agent_store_close(&s);
     }
-    assert_int_equal(store_open(work, &s, &err), 0);
+    assert_int_equal(agent_store_open(work, &s, &err), 0);
     assert_false(s.rebooted);
-    store_close(&s);
+    agent_store_close(&s);
 }
 
 static int dir_fd(void) {
