@@ -4,11 +4,70 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "agent/agent.h"
+#include "scheduler/master.h"
+
+struct command {
+    const char *noun, *verb; /* verb NULL: the noun alone */
+    int (*run)(int argc, char **argv);
+    const char *help;
+};
+
+static const struct command commands[] = {
+    {"master", NULL, master_main, "run one of the masters"},
+    {"agent", "ls", agent_ls_main, "the agents, what they have and what is used"},
+    {"agent", NULL, agent_main, "run the agent of this host"},
+    {"dev", NULL, dev_main, "a cluster on this machine: up, status, kill, pause, resume, down, clean"},
+    {"run", NULL, run_main, "run one command on the cluster and stream its output"},
+    {"status", NULL, status_main, "who leads, who lags, what runs"},
+    {"hash", NULL, hash_main, "is every master's state identical at one position"},
+    {"log", "ls", log_ls_main, "the commands in the log, live or of a data folder"},
+    {"log", "show", log_show_main, "one entry or command in full"},
+    {"log", "verify", log_verify_main, "check every checksum of a data folder"},
+    {"task", "ls", task_ls_main, "the tasks and their states"},
+    {"task", "logs", task_logs_main, "what a task wrote to stdout or stderr"},
+    {"shim", NULL, shim_main, NULL}, /* started by the agent, one a task */
+};
+
+#define COMMAND_COUNT (sizeof commands / sizeof commands[0])
+
+static void usage(FILE *out) {
+    fprintf(out, "usage: conclave COMMAND [FLAGS]\n\n");
+    for (size_t i = 0; i < COMMAND_COUNT; i++) {
+        char name[40];
+        if (!commands[i].help) continue;
+        (void)snprintf(name, sizeof name, "%s %s", commands[i].noun, commands[i].verb ? commands[i].verb : "");
+        fprintf(out, "  %-14s %s\n", name, commands[i].help);
+    }
+    fprintf(out, "\nconclave COMMAND --help tells a command's flags; conclave --version prints the version.\n"
+                 "Exit: 0 ok, 1 error, 2 degraded, 3 no quorum, 4 corrupt or diverged, 64 wrong usage.\n");
+}
+
+static const struct command *command_find(const char *noun, const char *verb) {
+    const struct command *alone = NULL;
+    for (size_t i = 0; i < COMMAND_COUNT; i++) {
+        if (strcmp(commands[i].noun, noun)) continue;
+        if (commands[i].verb && verb && !strcmp(commands[i].verb, verb)) return &commands[i];
+        if (!commands[i].verb) alone = &commands[i];
+    }
+    return alone;
+}
+
 int command_main(int argc, char **argv) {
-    if (argc > 1 && strcmp(argv[1], "--version") == 0) {
+    if (argc > 1 && !strcmp(argv[1], "--version")) {
         printf("conclave %s\n", CONCLAVE_VERSION);
         return 0;
     }
-    fprintf(stderr, "conclave: no such command\n");
+    if (argc > 1 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help"))) {
+        usage(stdout);
+        return 0;
+    }
+    const struct command *command = argc > 1 ? command_find(argv[1], argc > 2 ? argv[2] : NULL) : NULL;
+    if (command) {
+        int skip = command->verb ? 2 : 1;
+        return command->run(argc - skip, argv + skip);
+    }
+    if (argc > 1) fprintf(stderr, "conclave: no such command: %.60s %.60s\n", argv[1], argc > 2 ? argv[2] : "");
+    usage(stderr);
     return 64;
 }

@@ -1,10 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The command table: every noun and verb of the binary is one row of command.c. */
+ * The command table: every noun and verb of the binary is one row of command.c. To add a command, write its function in
+ * a file of its own and add a row. */
 #ifndef CONCLAVE_CLI_COMMAND_H
 #define CONCLAVE_CLI_COMMAND_H
 
 /* Finds the command that argv names, runs it and returns its exit status:
- * 0 ok, 1 error, 2 degraded, 3 no quorum, 4 corrupt or incompatible, 64 wrong usage. */
+ * 0 ok, 1 error, 2 degraded, 3 no quorum, 4 corrupt, incompatible or DIVERGED, 64 wrong usage. */
 int command_main(int argc, char **argv);
+
+/* Each takes its own name as argv[0] and returns an exit status. */
+int status_main(int argc, char **argv);
+int hash_main(int argc, char **argv);
+int log_ls_main(int argc, char **argv);
+int log_show_main(int argc, char **argv);
+int log_verify_main(int argc, char **argv);
+int task_ls_main(int argc, char **argv);
+int task_logs_main(int argc, char **argv);
+int agent_ls_main(int argc, char **argv);
+int run_main(int argc, char **argv);
+int dev_main(int argc, char **argv);
 
 #endif
