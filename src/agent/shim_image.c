@@ -11,16 +11,18 @@ __asm__(".section .rodata\n"
         ".hidden shim_image\n"
         "shim_image:\n"
         ".incbin \"" SHIM_IMAGE_PATH "\"\n"
-        ".global shim_image_end\n"
-        ".hidden shim_image_end\n"
-        "shim_image_end:\n"
-        ".byte 0\n"
+        "1:\n"
+        ".balign 8\n"
+        ".global shim_image_size\n"
+        ".hidden shim_image_size\n"
+        "shim_image_size:\n"
+        ".quad 1b - shim_image\n"
         ".previous\n");
 
 int shim_image_open(void) {
     int fd = memfd_create("conclave-shim", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (fd < 0) return -1;
-    size_t len = (size_t)(shim_image_end - shim_image);
+    size_t len = (size_t)shim_image_size;
     for (size_t done = 0; done < len;) {
         ssize_t n = write(fd, shim_image + done, len - done);
         if (n <= 0) {

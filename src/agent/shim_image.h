@@ -3,10 +3,10 @@
 #ifndef CONCLAVE_AGENT_SHIM_IMAGE_H
 #define CONCLAVE_AGENT_SHIM_IMAGE_H
 
-#include <stddef.h>
+#include <stdint.h>
 
 extern const unsigned char shim_image[];
-extern const unsigned char shim_image_end[];
+extern const uint64_t shim_image_size;
 
 /* Puts the program into an anonymous file in memory, ready to exec as /proc/self/fd/N. Returns the descriptor
  * (close-on-exec) or -1 with errno, where the host forbids such files. */
