@@ -95,9 +95,10 @@ static void island_round(struct sim *sim) {
 static void crash_some(struct sim *sim) {
     sim->faults[F_CRASH] = true;
     bool all = rng_below(&sim->rng, 10) == 0;
+    unsigned one = (unsigned)rng_below(&sim->rng, sim->cfg.voters); /* at least */
     for (unsigned i = 0; i < sim->cfg.voters; i++) {
         struct sim_node *node = &sim->nodes[i];
-        if (node->up && (all || rng_below(&sim->rng, sim->cfg.voters) == 0)) node_crash(node);
+        if (node->up && (all || i == one || rng_below(&sim->rng, 2 * sim->cfg.voters) == 0)) node_crash(node);
     }
 }
 
