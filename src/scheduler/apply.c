@@ -143,9 +143,10 @@ enum outcome_code apply_leader_started(struct apply *a, const Conclave__Log__Lea
     static const Conclave__Log__Config nothing = CONCLAVE__LOG__CONFIG__INIT;
     struct state *state = a->state;
     if (c->term < state->leader.term) return apply_refuse(a, "The term of this leader is over");
-    if (!state->config.set) {
-        enum outcome_code code = config_merge(a, c->seed ? c->seed : &nothing);
-        if (code != OUTCOME_OK) return code;
+    /* A seed that is not sound must not keep the cluster without a leader: the defaults stand in. */
+    if (!state->config.set && (!c->seed || config_merge(a, c->seed) != OUTCOME_OK)) {
+        enum outcome_code code = config_merge(a, &nothing);
+        CHECK(code == OUTCOME_OK);
     }
     if (!state->cluster_set) {
         memcpy(state->cluster_id, c->cluster_id.data, sizeof state->cluster_id);

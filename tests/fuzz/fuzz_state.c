@@ -9,7 +9,7 @@
 #include "base/check.h"
 #include "command_random.h"
 
-#define STEPS_MAX 400
+#define STEPS_MAX 150
 
 struct input {
     const uint8_t *data;

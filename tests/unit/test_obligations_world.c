@@ -350,8 +350,8 @@ static void after_healing_every_task_has_ended_and_none_started_twice(void **unu
         s->loss = (int)rng_below(&s->rng, 20);
         world_framework(&s->w, 1000, CAP_PARTITION_AWARE);
         world_framework(&s->w, 1000, 0);
-        for (uint8_t i = 1; i <= AGENTS; i++)
-            world_agent(&s->w, i);
+        for (int i = 1; i <= AGENTS; i++)
+            world_agent(&s->w, (uint8_t)i);
         print_message("%s", seed == 1 ? "seeds from 1 on\n" : "");
         for (int step = 0; step < 1200; step++)
             do_something(s);

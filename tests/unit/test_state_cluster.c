@@ -34,6 +34,20 @@ static void the_first_leader_names_the_cluster_and_seeds_the_configuration(void 
     world_close(&w);
 }
 
+static void an_unsound_seed_gives_way_to_the_defaults(void **unused) {
+    (void)unused;
+    struct world w;
+    Conclave__Log__Config seed = CONCLAVE__LOG__CONFIG__INIT;
+    world_open(&w);
+    seed.has_agent_timeout_ms = seed.has_history_tasks = 1;
+    seed.agent_timeout_ms = 0;
+    seed.history_tasks = 7;
+    assert_int_equal(world_apply(&w, make_leader_seeded(1, WORLD_CLUSTER, &seed)), OUTCOME_OK);
+    assert_int_equal(state_config(w.state)->agent_timeout_ms, 75000);
+    assert_int_equal(state_config(w.state)->history_tasks, 10000);
+    world_close(&w);
+}
+
 static void a_later_leader_changes_no_configuration(void **unused) {
     (void)unused;
     struct world w;
@@ -183,6 +197,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(nothing_is_taken_before_the_first_leader),
         cmocka_unit_test(the_first_leader_names_the_cluster_and_seeds_the_configuration),
+        cmocka_unit_test(an_unsound_seed_gives_way_to_the_defaults),
         cmocka_unit_test(a_later_leader_changes_no_configuration),
         cmocka_unit_test(a_leader_of_another_cluster_stops_the_replica),
         cmocka_unit_test(cluster_time_never_goes_back),
