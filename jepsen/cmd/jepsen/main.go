@@ -37,6 +37,9 @@ func main() {
 		os.Exit(exitUsage)
 	}
 	command, args := os.Args[1], os.Args[2:]
+	if strings.HasPrefix(command, "-") && command != "-h" && command != "--help" {
+		command, args = "run", os.Args[1:] // `./dev jepsen --faults F-04` is a run
+	}
 	switch command {
 	case "run":
 		os.Exit(runCommand(args))
