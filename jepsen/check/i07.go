@@ -76,6 +76,7 @@ func stillAlive(r *Run, t *task, at *report) {
 	if last == nil {
 		if len(t.starts) > 0 {
 			at.entry(t.starts[0], "task %s was started and no master knows it", t.id)
+			at.out[len(at.out)-1].Time = r.final.Time
 		} else if t.outcome == history.OK {
 			at.op(t.launch, "task %s was accepted and no master knows it", t.id)
 		}

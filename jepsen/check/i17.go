@@ -1,8 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 package check
 
-// noTaskKilled is I-17: faults of masters end no running task. A task ends by itself or because its framework said so.
+// noTaskKilled is I-17: faults of masters end no running task, and no framework, which would end its tasks. A task ends by
+// itself or because its framework said so.
 func noTaskKilled(r *Run, at *report) {
+	for _, op := range r.Ops {
+		if op.F == "error" && op.Actor == "stream" && (r.teardown == nil || op.Time < r.teardown.Time) {
+			at.op(op, "framework %s is told: %s", op.Text("framework"), op.Text("message"))
+			break // it will be told again and again
+		}
+	}
 	for _, t := range r.order {
 		if t.kill != nil {
 			continue
