@@ -3,7 +3,8 @@
  * log, vote and snapshot code runs over real files (disk_file.h) and over the simulated disk of the tests.
  *
  * What survives a crash:
- *  - a `write` whose callback came with status 0; a `write_at` or `append` once `sync` of that file returned 0;
+ *  - a `write` whose callback came with status 0, a `write_sync` that returned 0, a `write_at` once `sync` of that file
+ *    returned 0;
  *  - a `create` or `replace` that returned 0 (content and name);
  *  - a `rename` or `remove` once `sync_dir` returned 0. Until then any prefix of them, in order, may have happened.
  * Of a write that was not finished any set of its 512-byte sectors may be new and the others old.
@@ -58,6 +59,8 @@ struct disk_ops {
     /* Writes without making durable. The file is made if it is missing and grows as needed; a gap reads as zeros. */
     int (*write_at)(struct disk *d, const char *name, uint64_t offset, const void *buf, size_t len, struct err *err);
     int (*sync)(struct disk *d, const char *name, struct err *err);
+    /* As `write`, but waits for it; not for jobs. It may be called while a `write` is under way. */
+    int (*write_sync)(struct disk *d, const char *name, uint64_t offset, const void *buf, size_t len, struct err *err);
     /* Replaces the whole content of a small file: after a crash it has either the old or the new content. */
     int (*replace)(struct disk *d, const char *name, const void *buf, size_t len, struct err *err);
     int (*rename)(struct disk *d, const char *from, const char *to, struct err *err); /* over an existing `to` */
@@ -99,6 +102,10 @@ static inline int disk_write_at(struct disk *d, const char *name, uint64_t offse
 }
 static inline int disk_sync(struct disk *d, const char *name, struct err *err) {
     return d->ops->sync(d, name, err);
+}
+static inline int disk_write_sync(struct disk *d, const char *name, uint64_t offset, const void *buf, size_t len,
+                                  struct err *err) {
+    return d->ops->write_sync(d, name, offset, buf, len, err);
 }
 static inline int disk_replace(struct disk *d, const char *name, const void *buf, size_t len, struct err *err) {
     return d->ops->replace(d, name, buf, len, err);

@@ -38,6 +38,13 @@ struct request {
     uint64_t took_us;
 };
 
+/* A file that is kept open for durable writes: the one last written. */
+struct target {
+    int fd; /* -1: none */
+    bool direct;
+    char name[DISK_NAME_MAX];
+};
+
 struct disk_file {
     struct disk face; /* first */
     uint32_t magic;
@@ -51,9 +58,8 @@ struct disk_file {
     bool wanted, done, stop; /* under the mutex */
     bool busy;               /* a write is under way; the owner's */
     struct request request;
-    int fd; /* of the file last written; the writer's */
-    bool direct;
-    char fd_name[DISK_NAME_MAX];
+    struct target writer; /* the writer thread's */
+    struct target sync;   /* the owner's, for write_sync */
 };
 
 static struct disk_file *self(struct disk *face) {
@@ -91,28 +97,34 @@ static int write_all(int fd, const void *buf, size_t len, uint64_t offset) {
 
 /* ---- the writer ---- */
 
-static int writer_open(struct disk_file *d, const char *name) {
-    if (d->fd >= 0 && strcmp(d->fd_name, name) == 0) return 0;
-    if (d->fd >= 0) (void)close(d->fd);
-    d->direct = true;
-    d->fd = openat(d->dir, name, O_WRONLY | O_DSYNC | O_DIRECT | O_CLOEXEC);
-    if (d->fd < 0 && errno == EINVAL) {
-        d->direct = false;
-        d->fd = openat(d->dir, name, O_WRONLY | O_DSYNC | O_CLOEXEC);
+static void target_close(struct target *t) {
+    if (t->fd >= 0) (void)close(t->fd);
+    t->fd = -1;
+}
+
+static int target_open(struct disk_file *d, struct target *t, const char *name) {
+    if (t->fd >= 0 && strcmp(t->name, name) == 0) return 0;
+    target_close(t);
+    t->direct = true;
+    t->fd = openat(d->dir, name, O_WRONLY | O_DSYNC | O_DIRECT | O_CLOEXEC);
+    if (t->fd < 0 && errno == EINVAL) {
+        t->direct = false;
+        t->fd = openat(d->dir, name, O_WRONLY | O_DSYNC | O_CLOEXEC);
     }
-    (void)snprintf(d->fd_name, sizeof d->fd_name, "%s", name);
-    return d->fd < 0 ? -1 : 0;
+    (void)snprintf(t->name, sizeof t->name, "%s", name);
+    return t->fd < 0 ? -1 : 0;
 }
 
 /* Some file systems take O_DIRECT at open and refuse it at the write. */
-static int writer_write(struct disk_file *d, const struct request *r) {
-    if (writer_open(d, r->name) != 0) return -1;
-    if (write_all(d->fd, r->buf, r->len, r->offset) == 0) return 0;
-    if (errno != EINVAL || !d->direct) return -1;
-    (void)close(d->fd);
-    d->direct = false;
-    d->fd = openat(d->dir, r->name, O_WRONLY | O_DSYNC | O_CLOEXEC);
-    return d->fd < 0 ? -1 : write_all(d->fd, r->buf, r->len, r->offset);
+static int target_write(struct disk_file *d, struct target *t, const char *name, const void *buf, size_t len,
+                        uint64_t offset) {
+    if (target_open(d, t, name) != 0) return -1;
+    if (write_all(t->fd, buf, len, offset) == 0) return 0;
+    if (errno != EINVAL || !t->direct) return -1;
+    target_close(t);
+    t->direct = false;
+    t->fd = openat(d->dir, name, O_WRONLY | O_DSYNC | O_CLOEXEC);
+    return t->fd < 0 ? -1 : write_all(t->fd, buf, len, offset);
 }
 
 static void *writer_main(void *data) {
@@ -127,8 +139,10 @@ static void *writer_main(void *data) {
         (void)pthread_mutex_unlock(&d->mutex);
         struct err ignored;
         uint64_t from = clock_mono_us();
-        d->request.status = writer_write(d, &d->request) == 0 ? 0 : fail(&ignored, "write", d->request.name);
-        d->request.took_us = clock_mono_us() - from;
+        struct request *r = &d->request;
+        int rv = target_write(d, &d->writer, r->name, r->buf, r->len, r->offset);
+        r->status = rv == 0 ? 0 : fail(&ignored, "write", r->name);
+        r->took_us = clock_mono_us() - from;
         (void)pthread_mutex_lock(&d->mutex);
         d->done = true;
         (void)uv_async_send(&d->wake);
@@ -290,7 +304,9 @@ static int op_create(struct disk *face, const char *name, uint64_t size, int fil
 static int op_replace(struct disk *face, const char *name, const void *buf, size_t len, struct err *err) {
     struct disk_file *d = self(face);
     int rv = guard(d, "replace", name, err);
-    return rv == 0 ? file_make(d, name, fill_bytes, buf, len, err) : rv;
+    if (rv != 0) return rv;
+    target_close(&d->sync); /* it may be this file, which is another one afterwards */
+    return file_make(d, name, fill_bytes, buf, len, err);
 }
 
 static int op_write_at(struct disk *face, const char *name, uint64_t offset, const void *buf, size_t len,
@@ -314,6 +330,15 @@ static int op_sync(struct disk *face, const char *name, struct err *err) {
     if (fdatasync(fd) != 0) rv = fail(err, "sync", name);
     (void)close(fd);
     return rv;
+}
+
+static int op_write_sync(struct disk *face, const char *name, uint64_t offset, const void *buf, size_t len,
+                         struct err *err) {
+    struct disk_file *d = self(face);
+    CHECK(offset % DISK_BLOCK == 0 && len % DISK_BLOCK == 0 && len > 0 && (uintptr_t)buf % DISK_BLOCK == 0);
+    int rv = guard(d, "write", name, err);
+    if (rv != 0) return rv;
+    return target_write(d, &d->sync, name, buf, len, offset) == 0 ? 0 : fail(err, "write", name);
 }
 
 static int op_rename(struct disk *face, const char *from, const char *to, struct err *err) {
@@ -362,7 +387,8 @@ static void op_close(struct disk *face) {
         (void)pthread_cond_signal(&d->cond);
         (void)pthread_mutex_unlock(&d->mutex);
         (void)pthread_join(d->thread, NULL);
-        if (d->fd >= 0) (void)close(d->fd);
+        target_close(&d->writer);
+        target_close(&d->sync);
     }
     if (d->lock >= 0) (void)close(d->lock); /* which releases it */
     (void)close(d->dir);
@@ -381,6 +407,7 @@ static const struct disk_ops ops = {.write = op_write,
                                     .create = op_create,
                                     .write_at = op_write_at,
                                     .sync = op_sync,
+                                    .write_sync = op_write_sync,
                                     .replace = op_replace,
                                     .rename = op_rename,
                                     .remove = op_remove,
@@ -394,7 +421,7 @@ static struct disk_file *disk_file_new(bool readonly) {
     d->face.ops = &ops;
     d->magic = MAGIC;
     d->readonly = readonly;
-    d->dir = d->lock = d->fd = -1;
+    d->dir = d->lock = d->writer.fd = d->sync.fd = -1;
     return d;
 }
 

@@ -107,8 +107,9 @@ int vote_read(struct disk *disk, const struct identity *identity, struct vote *r
 }
 
 static int slot_write(struct disk *disk, unsigned slot, const uint8_t block[DISK_BLOCK], struct err *err) {
-    int rv = disk_write_at(disk, VOTE_FILE, (uint64_t)slot * DISK_BLOCK, block, DISK_BLOCK, err);
-    return rv == 0 ? disk_sync(disk, VOTE_FILE, err) : rv;
+    _Alignas(DISK_BLOCK) uint8_t aligned[DISK_BLOCK];
+    memcpy(aligned, block, sizeof aligned);
+    return disk_write_sync(disk, VOTE_FILE, (uint64_t)slot * DISK_BLOCK, aligned, sizeof aligned, err);
 }
 
 int vote_repair(struct disk *disk, const struct identity *identity, struct err *err) {

@@ -451,6 +451,7 @@ int wal_open(const struct wal_config *config, struct wal_scan *scan, struct wal 
     struct wal *w = wal_new(config);
     if (!w) return err_set(err, ERR_NOMEM, "no memory for the log");
     spares_take(w, scan);
+    w->n_spares = w->pool.n_spares;
     w->seq = scan->n_segments ? scan->segments[scan->n_segments - 1].seq : 0;
     int rv = next_segment_take(w, scan, err);
     if (rv != 0) {
@@ -512,7 +513,7 @@ uint64_t wal_term_at(const struct wal *w, uint64_t index) {
 }
 
 void wal_stats(const struct wal *w, struct wal_stats *ret) {
-    uint64_t files = w->pool.n_spares + (w->next_ready ? 1 : 0);
+    uint64_t files = w->n_spares + (w->next_ready ? 1 : 0);
     *ret = (struct wal_stats){.groups = w->groups,
                               .seals = w->seals,
                               .entries = w->entries,

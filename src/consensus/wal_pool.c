@@ -51,6 +51,7 @@ static void pool_done(void *data) {
     struct wal *w = data;
     struct wal_pool *p = &w->pool;
     p->busy = false;
+    w->n_spares = p->n_spares;
     if (w->stopped && w->config.idle && wal_idle(w)) {
         w->config.idle(w->config.data); /* may free the log */
         return;

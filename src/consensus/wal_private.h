@@ -89,6 +89,7 @@ struct wal {
     uint8_t *seal; /* one block */
 
     struct wal_pool pool;
+    size_t n_spares; /* as of the last job's end */
     uint64_t now_ms, idle_since_ms, stalled_since_ms, retry_at_ms;
     bool stalled; /* a group waits for a segment */
 

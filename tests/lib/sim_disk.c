@@ -294,6 +294,21 @@ static int op_sync(struct disk *face, const char *name, struct err *err) {
     return 0;
 }
 
+static int op_write_sync(struct disk *face, const char *name, uint64_t offset, const void *buf, size_t len,
+                         struct err *err) {
+    struct sim_disk *d = self(face);
+    CHECK(offset % DISK_BLOCK == 0 && len % DISK_BLOCK == 0 && len > 0 && (uintptr_t)buf % DISK_BLOCK == 0);
+    struct sim_file *f = file_find(d, name);
+    if (!f) return err_set(err, ERR_NOT_FOUND, "%s: no such file", name);
+    CHECK(offset + len <= f->size);
+    int rv = op_write_at(face, name, offset, buf, len, err);
+    if (rv != 0) return rv;
+    memcpy(f->safe + offset, f->data + offset, len);
+    for (size_t s = offset / SIM_SECTOR; s < (offset + len) / SIM_SECTOR; s++)
+        f->dirty[s] = false;
+    return 0;
+}
+
 static int op_replace(struct disk *face, const char *name, const void *buf, size_t len, struct err *err) {
     struct sim_disk *d = self(face);
     int rv = step_begin(d, err, "replace");
@@ -368,6 +383,7 @@ static const struct disk_ops ops = {.write = op_write,
                                     .create = op_create,
                                     .write_at = op_write_at,
                                     .sync = op_sync,
+                                    .write_sync = op_write_sync,
                                     .replace = op_replace,
                                     .rename = op_rename,
                                     .remove = op_remove,
