@@ -9,7 +9,8 @@
 
 #include "base/check.h"
 
-#define SEGMENTS_MAX 65536u /* files of one kind in a folder */
+#define SEGMENTS_MAX 65536u            /* files of one kind in a folder */
+#define INDEX_MAX    (UINT64_MAX >> 2) /* of an entry: so that counting on never wraps */
 
 struct names {
     uint64_t *seqs;
@@ -119,18 +120,25 @@ static void live_lower(struct wal_scan *s, uint64_t index) {
         if (s->segments[i].last_live >= index) s->segments[i].last_live = index - 1;
 }
 
+static bool index_sane(uint64_t index) {
+    return index > 0 && index <= INDEX_MAX;
+}
+
 /* Goes on at `index` behind damage, where nothing is known of the entries before. */
 static void next_jump(struct wal_scan *s, uint64_t index) {
+    if (!index_sane(index)) return;
     s->next = index;
+    if (index < s->start) s->start = index;
     wal_terms_reset(&s->terms, index - 1, s->term);
 }
 
 /* NULL if the record fits what came before, else what is wrong. */
 static const char *record_objection(const struct wal_scan *s, const struct wal_record *r) {
     if (r->type == WAL_TRUNCATE) {
-        if (r->index == 0 || r->index > s->next) return "a truncation behind the end of the log";
+        if (!index_sane(r->index) || r->index > s->next) return "a truncation behind the end of the log";
         return r->term > s->term ? "a truncation to a term that never was" : NULL;
     }
+    if (r->type == WAL_RESET && !index_sane(r->index)) return "a reset to nowhere";
     if (r->type == WAL_RESET) return r->term < s->start_term ? "a reset to an older term" : NULL;
     if (r->term == 0 || r->term < s->term) return "the term falls";
     return NULL;
@@ -149,8 +157,8 @@ static int record_take(struct walker *w, const struct wal_record *r, uint64_t of
         if (s->start >= r->index) {
             s->start = r->index;
             s->start_term = r->term;
-            wal_terms_reset(&s->terms, r->index - 1, r->term);
         }
+        if (s->terms.base_index >= r->index) wal_terms_reset(&s->terms, r->index - 1, r->term);
         if (v->truncate) v->truncate(v->ctx, r->index);
         return 0;
     case WAL_RESET:
@@ -188,6 +196,8 @@ static int group_take(struct walker *w, const struct wal_group_header *g, size_t
         if (objection) {
             rv = damage(w, w->name, from, "record", fault_remedy_replace, "%s at entry %" PRIu64, objection, s->next);
             if (rv != 0) return rv;
+            count++;
+            continue;
         }
         rv = record_take(w, &r, from + WAL_RECORD_HEADER);
         if (rv != 0) return rv;
@@ -236,10 +246,11 @@ static int bad_group(struct walker *w, size_t at, uint64_t nonce, size_t *ret_at
     }
     int rv = damage(w, w->name, at, "group", fault_remedy_replace,
                     "a damaged group, and group %" PRIu64 " at offset %zu was written after it", later.number, *ret_at);
+    if (rv != 0) return rv;
     s->number = later.number - 1;
     s->crc = later.prev_crc;
     next_jump(s, later.first_index);
-    return rv;
+    return 0;
 }
 
 static int groups_walk(struct walker *w, uint64_t nonce) {
@@ -320,6 +331,8 @@ static int segment_continues(struct walker *w, const struct wal_segment_header *
 
 static int segment_begin(struct walker *w, const struct wal_segment_header *h) {
     struct wal_scan *s = w->scan;
+    if (!index_sane(h->first_index))
+        return damage(w, w->name, 0, "segment-header", fault_remedy_replace, "%s", "it begins with no possible entry");
     int rv = segment_continues(w, h);
     if (rv != 0) return rv;
     struct wal_segment *grown = realloc(s->segments, (s->n_segments + 1) * sizeof *grown);

@@ -318,10 +318,10 @@ static int op_replace(struct disk *face, const char *name, const void *buf, size
     struct sim_file *f = file_find(d, name);
     if (!f) f = file_add(d, name);
     file_reserve(f, len);
-    memset(f->data, 0, f->cap);
-    memcpy(f->data, buf, len);
+    if (f->cap) memset(f->data, 0, f->cap);
+    if (len) memcpy(f->data, buf, len);
     f->size = len;
-    file_make_safe(f);
+    if (f->cap) file_make_safe(f);
     journal_commit(d);
     return rv == DYING ? died(err) : 0;
 }

@@ -45,8 +45,8 @@ void sim_disk_crash(struct sim_disk *d);
 /* The same, but sector k (of the pending write) lands if keep(data, k) and everything else undurable is lost. */
 void sim_disk_crash_keep(struct sim_disk *d, bool (*keep)(void *data, size_t sector), void *data);
 
-/* Faults. Steps are the changing operations: write (when it completes), write_sync, write_at, sync, create, replace, rename,
- * remove, sync_dir. The n-th from now (1 = the next) meets the fault. */
+/* Faults. Steps are the changing operations: write (when it completes), write_sync, write_at, sync, create, replace,
+ * rename, remove, sync_dir. The n-th from now (1 = the next) meets the fault. */
 enum sim_disk_fault {
     SIM_DISK_NONE,
     SIM_DISK_FAIL,    /* that one step fails with ERR_IO and does nothing */
