@@ -6,13 +6,9 @@ source "$CONCLAVE_TOP/tools/dev/lib.sh"
 bash tools/dev/deps.sh build
 build_release
 
-say
 build/conclave dev up "$@"
-say
-say "\$ conclave run 'echo hello'"
+printf "\n\$ conclave run 'echo hello'\n"
 timeout 60 build/conclave run 'echo hello' || die "the first task did not run: see the lines above"
-say
-say '$ conclave status'
+printf '\n$ conclave status\n'
 timeout 20 build/conclave status
-say
-say "the binary is build/conclave; 'build/conclave dev down' stops the cluster, 'build/conclave dev clean' removes its data"
+printf "\nThe binary is build/conclave; 'build/conclave dev down' stops the cluster, 'build/conclave dev clean' removes its data.\n"
