@@ -346,7 +346,9 @@ static int master_open(struct master *m, struct err *err) {
     if (rc) return err_set(err, rc, "out of memory");
     rc = agents_new(m, &c->link_listen, &m->agents, err);
     if (rc == 0) rc = api_open(m, &m->api, err);
-    if (rc == 0) rc = replica_open(m->loop, &c->replica, &app, &m->replica, err);
+    struct replica_config replica = c->replica;
+    replica.net = m->net;
+    if (rc == 0) rc = replica_open(m->loop, &replica, &app, &m->replica, err);
     return rc;
 }
 

@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import pathlib
 import re
 import secrets
 import subprocess
@@ -30,8 +31,9 @@ class Conclave(Peer):
     name = "conclave"
     timers = f"{HEARTBEAT_MS}/{ELECTION_MS}"
 
-    def __init__(self, where: str):
-        self._binary = TOP / "build" / "conclave"
+    def __init__(self, where: str, binary: str = None, w01: list = ()):
+        self._binary = pathlib.Path(binary) if binary else TOP / "build" / "conclave"
+        self._w01_flags = list(w01)
         self._load_program = TOP / "build" / "tests" / "bench" / "commit_load"
         if not self._binary.exists():
             raise CannotMeasure(f"{self._binary} is missing: ./dev bench builds it")
@@ -145,7 +147,8 @@ class Conclave(Peer):
 
     def _start_load(self) -> None:
         masters = ",".join(f"{host}:5050" for host in self._masters)
-        self._load = subprocess.Popen([sys.executable, str(TOP / "tests" / "bench" / "w01.py"), f"{self.members.dir}/ledgers", masters],
+        self._load = subprocess.Popen([sys.executable, str(TOP / "tests" / "bench" / "w01.py"), f"{self.members.dir}/ledgers", masters,
+                                       *self._w01_flags],
                                       stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True)
 
         def read() -> None:
@@ -160,10 +163,21 @@ class Conclave(Peer):
                 return f"{key} {self._seen.get(key, 0)} of {least}"
         return ""
 
+    def start_load(self) -> None:
+        """Agents, and two frameworks that keep tasks alive on them."""
+        self._start_agents()
+        self._start_load()
+
+    def seen(self) -> dict:
+        """What the load said of itself last; see w01.py."""
+        return self._seen
+
+    def master_addresses(self) -> list:
+        return [f"{host}:5050" for host in self._masters]
+
     def round_begin(self) -> None:
         if self._load is None:
-            self._start_agents()
-            self._start_load()
+            self.start_load()
         end = time.monotonic() + LOAD_READY_S
         while self._load_stands() and time.monotonic() < end:
             time.sleep(0.05)

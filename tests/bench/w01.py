@@ -11,8 +11,10 @@ and "end" lines to a ledger that the cluster does not know of. A line of JSON on
   in_flight   updates received and not acknowledged yet
   lost        tasks whose ACCEPT was answered 202 and that were then told LOST, GONE, DROPPED or ERROR
   refused     tasks whose ACCEPT was never answered and that were not launched
+  killed      tasks told KILLED, which nobody asked for
   doubled     tasks with more than one start in the ledgers, the first not ended; restarted: the first ended
 """
+import argparse
 import collections
 import glob
 import http.client
@@ -30,7 +32,7 @@ ALIVE_EACH = 125
 TASK_SECONDS = (6, 14)
 ACK_DELAY_S = 3.0
 LAUNCH_MAX = 6              # tasks of one ACCEPT: starts are spread over time
-ENDED = {"TASK_FINISHED", "TASK_FAILED", "TASK_KILLED"}
+ENDED = {"TASK_FINISHED", "TASK_FAILED", "TASK_KILLED"}     # nobody asks for a kill: TASK_KILLED is counted apart
 GONE = {"TASK_LOST", "TASK_GONE", "TASK_DROPPED", "TASK_ERROR", "TASK_UNKNOWN"}
 
 
@@ -40,14 +42,15 @@ def base(host_port: str) -> tuple:
 
 
 class Framework:
-    def __init__(self, number: int, masters: list, ledger_dir: str):
+    def __init__(self, number: int, masters: list, ledger_dir: str, failover_timeout: float):
         self.name, self.masters, self.ledger_dir = f"w01-{number}", masters, ledger_dir
+        self.failover_timeout = failover_timeout
         self.lock = threading.Lock()
         self.id = self.stream_id = self.leader = None
         self.live = {}              # task id -> "asked" | "accepted" | "told"
         self.unacked = collections.deque()  # (when due, agent id, task id, uuid)
         self.commits = collections.deque()
-        self.lost, self.refused, self.finished = 0, 0, 0
+        self.lost = self.refused = self.finished = self.killed = 0
         self.numbers = itertools.count()
 
     def committed(self) -> None:
@@ -113,7 +116,8 @@ class Framework:
             if known is None:
                 return
             if state in ENDED:
-                self.finished += 1
+                self.finished += state == "TASK_FINISHED"
+                self.killed += state == "TASK_KILLED"
                 del self.live[task_id]
             elif state in GONE:
                 if known == "asked":
@@ -142,7 +146,7 @@ class Framework:
 
     def subscribe(self, host_port: str) -> bool:
         """Reads one stream to its end; True if it was one."""
-        info = {"user": "root", "name": self.name, "failover_timeout": 600}
+        info = {"user": "root", "name": self.name, "failover_timeout": self.failover_timeout}
         message = {"type": "SUBSCRIBE", "subscribe": {"framework_info": info}}
         if self.id:
             info["id"] = message["framework_id"] = {"value": self.id}
@@ -202,9 +206,14 @@ def ledgers(where: str) -> tuple:
 
 
 def main() -> None:
-    where, masters = sys.argv[1], sys.argv[2].split(",")
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("ledgers", help="a folder of their own")
+    parser.add_argument("masters", help="HOST:PORT,...")
+    parser.add_argument("--failover-timeout", type=float, default=600, help="seconds")
+    options = parser.parse_args()
+    where, masters = options.ledgers, options.masters.split(",")
     os.makedirs(where, exist_ok=True)
-    frameworks = [Framework(number, masters, where) for number in range(FRAMEWORKS)]
+    frameworks = [Framework(number, masters, where, options.failover_timeout) for number in range(FRAMEWORKS)]
     for framework in frameworks:
         for work in (framework.run_stream, framework.run_acks):
             threading.Thread(target=work, daemon=True).start()
@@ -217,6 +226,7 @@ def main() -> None:
                           "commits": sum(sum(at >= newest for at in list(f.commits)) for f in frameworks),
                           "in_flight": sum(len(f.unacked) for f in frameworks), "lost": sum(f.lost for f in frameworks),
                           "refused": sum(f.refused for f in frameworks), "finished": sum(f.finished for f in frameworks),
+                          "killed": sum(f.killed for f in frameworks),
                           "starts": starts, "doubled": doubled, "restarted": restarted}), flush=True)
 
 
