@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Bytes -> a sequence of commands -> the state, every invariant checked after each. Most steps draw a command that
- * means something to the state (command_random.h); some give bytes of the input as a command, raw. At the end the
- * snapshot must give the same state back. */
+ * Bytes -> a sequence of commands -> the state; every invariant is checked after each of the first commands, then after
+ * each eighth. Most steps draw a command that means something to the state (command_random.h); some give bytes of the
+ * input as a command, raw. At the end the snapshot must give the same state back. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,7 +9,8 @@
 #include "base/check.h"
 #include "command_random.h"
 
-#define STEPS_MAX 150
+#define STEPS_MAX   150
+#define CHECKED_ALL 30
 
 struct input {
     const uint8_t *data;
@@ -37,7 +38,7 @@ static void step(struct run *r, const uint8_t *command, size_t len) {
     int rc = state_apply(r->state, 1, ++r->index, 0, command, len, r->outcome, &r->effects, &err);
     CHECK(rc == 0 || rc == ERR_INCOMPATIBLE || rc == ERR_CORRUPT);
     CHECK(rc == 0 || (err.text[0] && hash128_equal(before, state_hash(r->state))));
-    CHECK(state_check(r->state, &err) == 0);
+    if (r->index <= CHECKED_ALL || r->index % 8 == 0) CHECK(state_check(r->state, &err) == 0);
     for (size_t i = 0; i < r->effects.count; i++)
         CHECK(!r->effects.items[i].task || state_task(r->state, r->effects.items[i].task));
 }
@@ -78,7 +79,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         step(&r, exact, len);
         free(exact);
     }
-    snapshot_roundtrip(r.state);
+    snapshot_roundtrip(r.state); /* restoring checks everything once more */
     effects_done(&r.effects);
     free(r.outcome);
     state_free(r.state);
