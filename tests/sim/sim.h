@@ -35,8 +35,9 @@ struct sim_config {
     unsigned voters;
     enum sim_mode mode;
     enum sim_store store;
-    unsigned off; /* enum guard_correction bits */
-    FILE *trace;  /* one line an event, or NULL */
+    unsigned off;     /* enum guard_correction bits */
+    bool forget_vote; /* mutant: a crash loses the vote; memory store only */
+    FILE *trace;      /* one line an event, or NULL */
 };
 
 /* What a disk does for a node. The same functions for a plain list of entries and for the real write-ahead log over

@@ -24,7 +24,8 @@ static int usage(void) {
     fputs("usage: conclave_sim --seed N | --seeds A..B  [--voters 3|5] [--mode a|b|c] [--off LETTERS]\n"
           "                    [--store wal|memory] [--trace] [--quiet] [--rev TEXT]\n"
           "  modes: a islands, b mix (default), c hammer; --off turns corrections of the guard off, e.g. --off ag\n"
-          "  --mutant guard-X is the same as --off X; --json is accepted (it is always JSON)\n",
+          "  --mutant guard-X is the same as --off X; --mutant forget-vote: a crash loses the vote (memory store)\n"
+          "  --json is accepted (it is always JSON)\n",
           stderr);
     return 64;
 }
@@ -41,8 +42,13 @@ static bool parse_range(const char *text, struct options *o) {
 }
 
 static bool parse_off(const char *text, struct options *o) {
-    if (strncmp(text, "guard-", 6) == 0) text += 6;
     o->off = text;
+    if (strcmp(text, "forget-vote") == 0) {
+        o->cfg.forget_vote = true;
+        o->cfg.store = SIM_STORE_MEMORY;
+        return true;
+    }
+    if (strncmp(text, "guard-", 6) == 0) o->off = text += 6;
     for (; *text != '\0'; text++) {
         if (*text < 'a' || *text > 'n') return false;
         o->cfg.off |= 1u << (*text - 'a');
@@ -118,7 +124,7 @@ static void print_seed(const struct options *o, const struct sim_result *r) {
     printf("{\"seed\": %" PRIu64 ", \"voters\": %u, \"mode\": \"%c\", \"mutant\": ", r->seed, r->voters,
            'a' + (int)o->cfg.mode - SIM_ISLANDS);
     if (o->off != NULL)
-        printf("\"guard-%s\"", o->off);
+        printf("\"%s%s\"", o->cfg.forget_vote ? "" : "guard-", o->off);
     else
         printf("null");
     printf(", \"trace\": \"%016" PRIx64 "\", \"sim_ms\": %" PRIu64 ", \"leaders\": %u, \"acked\": %" PRIu64
@@ -165,7 +171,7 @@ static void print_sum(const struct options *o, const struct sum *sum, double sec
            "\", \"voters\": %u, \"mode\": \"%c\", \"mutant\": ",
            o->rev, o->first, o->last, o->cfg.voters, 'a' + (int)o->cfg.mode - SIM_ISLANDS);
     if (o->off != NULL)
-        printf("\"guard-%s\"", o->off);
+        printf("\"%s%s\"", o->cfg.forget_vote ? "" : "guard-", o->off);
     else
         printf("null");
     printf(", \"valid\": %" PRIu64 ", \"invalid\": %" PRIu64 ", \"red\": %" PRIu64

@@ -288,6 +288,7 @@ static void memory_crash(struct sim_log *d) {
         op_free(op);
     }
     d->last_done_us = 0;
+    if (sim->cfg.forget_vote) d->vote = 0;
 }
 
 static void memory_tick(struct sim_log *d) {

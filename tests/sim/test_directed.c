@@ -464,10 +464,30 @@ static void deposed_reader(struct sim *sim) {
     finish(sim);
 }
 
+/* ---- not the guard's: a vote that a crash forgets ---- */
+
+static void crash_after_vote(struct sim *sim) {
+    begin(sim, 0);
+    node_crash(&sim->nodes[0]);
+    node_start(&sim->nodes[0]);
+    sim->filter = election_filter;
+    connect_only(sim, 0x6);
+    elect(sim, 1);
+    node_crash(&sim->nodes[2]);
+    node_start(&sim->nodes[2]);
+    connect_only(sim, 0x5);
+    elect(sim, 0);
+    net_heal(sim);
+    finish(sim);
+}
+
 /* ---- the tests ---- */
+
+static bool forget_vote; /* plants that bug */
 
 static struct sim_result run(void (*schedule)(struct sim *sim), unsigned voters, unsigned off, enum sim_store store) {
     struct sim_config cfg = {.seed = 7, .voters = voters, .mode = SIM_SCRIPT, .store = store, .off = off};
+    cfg.forget_vote = forget_vote;
     if (getenv("SIM_TRACE") != NULL) cfg.trace = stderr;
     struct sim_result r;
     sim_fork(&cfg, schedule, &r);
@@ -581,6 +601,15 @@ static void n_a_deposed_leader_does_not_read(void **state) {
     expect_green(deposed_reader, 3, 0);
 }
 
+static void a_vote_survives_a_crash(void **state) {
+    (void)state;
+    forget_vote = true;
+    struct sim_result r = run(crash_after_vote, 3, 0, SIM_STORE_MEMORY);
+    forget_vote = false;
+    assert_string_equal(r.invariant, "two-leaders");
+    expect_green(crash_after_vote, 3, 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_own_first_entry_keeps_old_entries_from_being_committed_by_counting),
@@ -597,6 +626,7 @@ int main(void) {
         cmocka_unit_test(l_a_truncated_configuration_restarts_the_node),
         cmocka_unit_test(l_no_snapshot_with_an_uncommitted_configuration),
         cmocka_unit_test(m_the_guard_notices_what_the_disk_does_not_have),
+        cmocka_unit_test(a_vote_survives_a_crash),
         cmocka_unit_test(n_a_deposed_leader_does_not_read),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
