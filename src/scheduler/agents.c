@@ -361,8 +361,8 @@ static void agent_registered(struct master *m, void *ctx, int status, const stru
         return;
     }
     l->state = LINK_WAITING;
-    if (status == 0 && outcome->code == OUTCOME_REFUSED) {
-        link_refuse(a, l, outcome->reason, true);
+    if (status == 0 && outcome->code == OUTCOME_REFUSED) { /* such as having less than its tasks use: that may pass */
+        link_refuse(a, l, outcome->reason, false);
         return;
     }
     hello_serve(a, l);
