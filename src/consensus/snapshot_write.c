@@ -144,8 +144,9 @@ int snapshot_write(struct disk *disk, const uint8_t cluster_id[16], const struct
     char name[DISK_NAME_MAX];
     uint64_t size = state_size(snapshot);
     if (size > SNAPSHOT_STATE_MAX) return err_set(err, ERR_LIMIT, "a state of over %u bytes", SNAPSHOT_STATE_MAX);
-    w.packed_cap = LZ4F_compressFrameBound(SNAPSHOT_CHUNK, NULL);
-    w.plain = malloc(SNAPSHOT_CHUNK);
+    size_t chunk = size < SNAPSHOT_CHUNK ? (size_t)size + 1 : SNAPSHOT_CHUNK;
+    w.packed_cap = LZ4F_compressFrameBound(chunk, NULL);
+    w.plain = malloc(chunk);
     w.packed = malloc(SNAPSHOT_CHUNK_HEADER + w.packed_cap);
     int rv = w.plain && w.packed ? 0 : err_set(err, ERR_NOMEM, "no memory to write a snapshot");
     if (rv == 0) rv = disk_remove(disk, SNAPSHOT_TEMP, err); /* of an earlier life */

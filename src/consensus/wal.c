@@ -9,7 +9,7 @@
 #include "base/check.h"
 #include "consensus/wal_private.h"
 
-#define GROUP_CAP_FIRST (64u << 10)
+#define GROUP_CAP_FIRST (16u << 10)
 
 static size_t group_max(const struct wal *w) {
     uint64_t fits = w->config.segment_bytes - 2 * DISK_BLOCK; /* the header before it, a FINAL behind it */

@@ -14,7 +14,7 @@
 #include "base/rng.h"
 #include "consensus/wal_format.h"
 
-#define OPS_MAX 4096u
+#define OPS_MAX 1024u
 #define LOG_MAX 8192u
 #define SEGMENT (6u * DISK_BLOCK)
 #define LIVES   3u
@@ -300,7 +300,7 @@ static unsigned seeds_wanted(unsigned usual) {
 
 static void a_crash_at_any_step_loses_nothing_acknowledged(void **state) {
     (void)state;
-    unsigned seeds = seeds_wanted(25), runs = 0;
+    unsigned seeds = seeds_wanted(12), runs = 0;
     for (uint64_t seed = 1; seed <= seeds; seed++)
         for (uint64_t step = 1; step < 200 && sweep_one(seed, step, SIM_DISK_DIE); step++)
             runs++;
@@ -310,7 +310,7 @@ static void a_crash_at_any_step_loses_nothing_acknowledged(void **state) {
 
 static void a_failed_operation_at_any_step_loses_nothing_acknowledged(void **state) {
     (void)state;
-    unsigned seeds = seeds_wanted(12), runs = 0;
+    unsigned seeds = seeds_wanted(6), runs = 0;
     for (uint64_t seed = 1001; seed <= 1000 + seeds; seed++)
         for (uint64_t step = 1; step < 200 && sweep_one(seed, step, SIM_DISK_FAIL); step++)
             runs++;
@@ -320,7 +320,7 @@ static void a_failed_operation_at_any_step_loses_nothing_acknowledged(void **sta
 
 static void long_lives_with_random_crashes_lose_nothing_acknowledged(void **state) {
     (void)state;
-    unsigned seeds = seeds_wanted(60);
+    unsigned seeds = seeds_wanted(40);
     for (uint64_t seed = 5000; seed < 5000 + seeds; seed++) {
         struct world *w = world_new(seed);
         for (unsigned i = 0; i < 12; i++)

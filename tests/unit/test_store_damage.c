@@ -209,33 +209,35 @@ static struct node rich(void) {
     return n;
 }
 
-/* Flips every byte of the file, one at a time. `tolerated` counts loads that went well with all entries. */
-static void flip_all(const struct node *base, const struct node *whole, const char *file, size_t *ret_refused,
-                     size_t *ret_tolerated) {
+/* The positions that are tried: all near the start of a block, where headers are, and every seventh elsewhere. */
+static bool position_tried(size_t at) {
+    return at % DISK_BLOCK < 160 || at % 7 == 0;
+}
+
+/* Flips one bit at a time. Up to `dead_from` each must stop the start (or, if `survived`, be mended by it) and be
+ * reported with the file's name; from there on nothing may be noticed. */
+static void flip_all(const struct node *base, const struct node *whole, const char *file, size_t dead_from,
+                     bool survived) {
     size_t len;
-    *ret_refused = *ret_tolerated = 0;
     assert_non_null(sim_disk_data(base->disk, file, &len));
     struct node n = clone(base, 9);
     for (size_t at = 0; at < len; at++) {
         unsigned bit = (unsigned)(at * 5 % 8);
+        if (!position_tried(at)) continue;
         sim_disk_flip(n.disk, file, at, bit);
         verify(n.disk);
-        bool ok = report.ok;
-        bool named = names_file(file);
         struct node trial = clone(&n, at);
-        if (node_start(&trial)) {
+        bool started = node_start(&trial);
+        if (started != (survived || at >= dead_from) || report.ok != (at >= dead_from) ||
+            (!report.ok && !names_file(file)) || (!started && !strstr(trial.err.text, file))) {
+            print_message("%s byte %zu bit %u: started %d, verified %d: %s\n", file, at, bit, started, report.ok,
+                          trial.err.text);
+            fail();
+        }
+        if (started) {
             assert_true(same_entries(&trial, whole, whole->n));
             assert_int_equal(trial.term, whole->term);
             assert_int_equal(trial.voted_for, whole->voted_for);
-            (*ret_tolerated)++;
-        } else {
-            assert_false(ok); /* the verifier sees whatever stops a start */
-            assert_non_null(strstr(trial.err.text, file));
-            (*ret_refused)++;
-        }
-        if (!ok && !named) {
-            print_message("%s byte %zu bit %u: fault names %s\n", file, at, bit, report.faults[0].file);
-            fail();
         }
         end(&trial);
         sim_disk_flip(n.disk, file, at, bit);
@@ -243,24 +245,34 @@ static void flip_all(const struct node *base, const struct node *whole, const ch
     end(&n);
 }
 
+/* Where the groups of a segment end; a seal that nothing follows is not counted: what it tells is not told yet. */
+static size_t groups_end(const struct node *n, const char *file, bool last) {
+    size_t len, at = DISK_BLOCK;
+    struct wal_segment_header h;
+    struct wal_group_header g;
+    const uint8_t *data = sim_disk_data(n->disk, file, &len);
+    assert_int_equal(wal_segment_header_decode(data, &h), 0);
+    while (at < len && wal_group_header_decode(data + at, len - at, &g) && g.nonce == h.nonce) {
+        if (last && g.flags & WAL_SEAL) break;
+        at += wal_group_size(g.length);
+    }
+    return at;
+}
+
 static void a_flipped_bit_anywhere_in_the_log_is_refused_or_in_dead_space(void **state) {
     (void)state;
     struct node base = rich();
     struct node whole = clone(&base, 1);
-    size_t refused, tolerated, used = 0;
     assert_true(node_start(&whole));
     verify(base.disk);
+    uint64_t segments = report.segments;
     assert_true(report.ok);
-    assert_true(report.segments >= 3);
-    for (uint64_t seq = 1; seq <= report.segments; seq++) {
+    assert_true(segments >= 3);
+    for (uint64_t seq = 1; seq <= segments; seq++) {
         char name[DISK_NAME_MAX];
         wal_segment_name(seq, name);
-        flip_all(&base, &whole, name, &refused, &tolerated);
-        used += refused;
-        if (seq < report.segments) assert_true(tolerated <= 2 * DISK_BLOCK); /* at most what is behind FINAL */
-        verify(base.disk);
+        flip_all(&base, &whole, name, groups_end(&base, name, seq == segments), false);
     }
-    assert_true(used >= report.groups * DISK_BLOCK - DISK_BLOCK); /* all but the last seal */
     end(&whole);
     end(&base);
 }
@@ -269,11 +281,8 @@ static void a_flipped_bit_in_the_vote_file_is_survived_and_reported(void **state
     (void)state;
     struct node base = rich();
     struct node whole = clone(&base, 1);
-    size_t refused, tolerated;
     assert_true(node_start(&whole));
-    flip_all(&base, &whole, VOTE_FILE, &refused, &tolerated);
-    assert_int_equal(refused, 0);
-    assert_int_equal(tolerated, 2 * DISK_BLOCK);
+    flip_all(&base, &whole, VOTE_FILE, 2 * DISK_BLOCK, true);
     sim_disk_flip(base.disk, VOTE_FILE, 100, 1);
     verify(base.disk);
     assert_false(report.ok);
@@ -287,10 +296,8 @@ static void a_flipped_bit_in_the_identity_is_refused(void **state) {
     (void)state;
     struct node base = rich();
     struct node whole = clone(&base, 1);
-    size_t refused, tolerated;
     assert_true(node_start(&whole));
-    flip_all(&base, &whole, IDENTITY_FILE, &refused, &tolerated);
-    assert_int_equal(tolerated, 0);
+    flip_all(&base, &whole, IDENTITY_FILE, 64, false);
     end(&whole);
     end(&base);
 }
