@@ -317,14 +317,31 @@ void engine_forget(struct engine *e, struct hosted *task) {
     task_table_remove(e->tasks, task);
 }
 
-void engine_ack(struct engine *e, const struct launch_key *key, const uint8_t uuid[16]) {
-    struct hosted *task = task_table_find(e->tasks, key);
+/* Takes the head off, also on disk. A note that is lost costs one more report. */
+static bool ack_take(struct engine *e, struct hosted *task, const uint8_t uuid[16]) {
     struct err err = {0};
-    if (!task || !updates_ack(&task->updates, uuid)) return; /* an old answer */
+    if (!updates_ack(&task->updates, uuid)) return false;
     e->stats.acks++;
     task->sends = 0;
     if (task->path && task_dir_update_ack(e->store->work_fd, task->path, uuid, &err) != 0)
-        log_event(LOG_WARN, "ack_not_kept", "task=%s %s", key->task_id, err.text); /* it will be sent once more */
+        log_event(LOG_WARN, "ack_not_kept", "task=%s %s", task->key.task_id, err.text);
+    return true;
+}
+
+void engine_ack(struct engine *e, const struct launch_key *key, const uint8_t uuid[16]) {
+    static const uint8_t everything[16];
+    struct hosted *task = task_table_find(e->tasks, key);
+    const struct update *head;
+    if (!task) return;
+    if (task->workload.state == WORKLOAD_ENDED && memcmp(uuid, everything, sizeof everything) == 0) {
+        while ((head = updates_head(&task->updates)) != NULL) {
+            uint8_t each[16];
+            memcpy(each, head->uuid, sizeof each);
+            (void)ack_take(e, task, each);
+        }
+    } else if (!ack_take(e, task, uuid)) {
+        return; /* an old answer */
+    }
     if (updates_settled(&task->updates))
         engine_forget(e, task);
     else

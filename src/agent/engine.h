@@ -59,6 +59,8 @@ void engine_free(struct engine *e);
 void engine_launch(struct engine *e, const struct engine_order *order);
 /* `grace_ms` UINT64_MAX: the task's own. */
 void engine_kill(struct engine *e, const struct launch_key *key, uint64_t grace_ms);
+/* Sixteen zero bytes for a uuid acknowledge all there is of a task that has ended: the leader's log has done with it.
+ */
 void engine_ack(struct engine *e, const struct launch_key *key, const uint8_t uuid[16]);
 
 /* Sends what waits, as far as it is taken. */

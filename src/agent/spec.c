@@ -7,9 +7,7 @@
 
 #include "agent/sealed.h"
 
-#define SPEC_MAGIC 0x53534e43u /* "CNSS" */
-#define EXIT_MAGIC 0x58534e43u /* "CNSX" */
-#define HEAD       SEALED_HEAD
+#define HEAD SEALED_HEAD
 
 /* As sealed_check; besides, the body must end with a NUL. */
 static int unseal(const char *data, size_t len, uint32_t magic, struct err *err) {

@@ -16,6 +16,8 @@
 #include "base/buf.h"
 #include "base/err.h"
 
+#define SPEC_MAGIC       0x53534e43u /* "CNSS" */
+#define EXIT_MAGIC       0x58534e43u /* "CNSX" */
 #define SPEC_BYTES_MAX   (1u << 20)
 #define SPEC_STRINGS_MAX 2048 /* arguments, and environment variables, and groups */
 #define SPEC_URIS_MAX    64

@@ -12,6 +12,8 @@
 #include <unistd.h>
 
 #include "agent/fence.h"
+#include "agent/task_dir.h"
+#include "agent/tree.h"
 #include "agent_fake_master.h"
 #include "scheduler/obligations.h"
 
@@ -264,6 +266,76 @@ static void a_task_whose_shim_is_killed_fails_and_is_not_started_again(void **st
     master_launch(&master, "t0", 1, ledger_command("60"));
     loop_for(200);
     assert_int_equal(lines(file_text("ledger")), 1);
+}
+
+/* Ends agent and shim as a power cut would, with what is written so far left on disk. */
+static void host_dies(const char *task_id) {
+    char folder[256], path[320];
+    int work = open(agent_work, O_RDONLY | O_DIRECTORY);
+    (void)snprintf(folder, sizeof folder, "tasks/fw-1/%s/1.0.0", task_id);
+    (void)agent_end(agent, SIGKILL);
+    pid_t shim = task_dir_shim(work, folder);
+    assert_true(shim > 0);
+    (void)kill(shim, SIGKILL);
+    for (int i = 0; i < 500 && task_dir_shim(work, folder) > 0; i++)
+        loop_for(10);
+    (void)close(work);
+    (void)snprintf(path, sizeof path, "%s/meta/boot", agent_work);
+    int fd = open(path, O_WRONLY | O_TRUNC);
+    assert_int_equal(write(fd, "another-boot\n", 13), 13);
+    (void)close(fd);
+}
+
+static void agent_again(void) {
+    agent = agent_start(&master, NULL, NULL);
+    AWAIT(agent_metric("registered"), 1);
+}
+
+static void a_reboot_loses_what_ran_and_starts_nothing_again(void **state) {
+    (void)state;
+    master_launch(&master, "t0", 1, ledger_command("60"));
+    AWAIT(master_count(&master, TASK_RUNNING), 1);
+    AWAIT(lines(file_text("ledger")), 1);
+    host_dies("t0");
+    agent_again();
+    AWAIT(master_count(&master, TASK_LOST), 1);
+    assert_string_equal(master_report(&master, "t0", TASK_LOST)->message, "The host was restarted");
+    master_launch(&master, "t0", 1, ledger_command("0"));
+    loop_for(200);
+    assert_int_equal(lines(file_text("ledger")), 1);
+}
+
+static void a_folder_lost_with_the_power_is_known_from_the_journal(void **state) {
+    (void)state;
+    struct err err;
+    master.acknowledges = false;
+    master_launch(&master, "t0", 1, ledger_command("60"));
+    AWAIT(lines(file_text("ledger")), 1);
+    host_dies("t0");
+    int work = open(agent_work, O_RDONLY | O_DIRECTORY);
+    assert_int_equal(tree_remove(work, "tasks/fw-1", &err), 0);
+    (void)close(work);
+    agent_again();
+    AWAIT(master_count(&master, TASK_LOST), 1);
+    master_launch(&master, "t0", 1, ledger_command("0")); /* never confirmed, so a leader sends it again */
+    AWAIT(master_report(&master, "t0", TASK_LOST)->times, 2);
+    assert_int_equal(lines(file_text("ledger")), 1);
+}
+
+static void what_the_leaders_log_has_done_with_is_forgotten(void **state) {
+    (void)state;
+    master.acknowledges = false;
+    master_launch(&master, "t0", 1, "true");
+    AWAIT(master.report_n, 1);
+    AWAIT(master.reports[0].latest_state, TASK_FINISHED);
+    struct report all = master.reports[0];
+    memset(all.uuid, 0, sizeof all.uuid);
+    master_ack(&master, &all);
+    loop_for(100);
+    agent_restart();
+    assert_int_equal(master.busy, 0);
+    assert_int_equal(agent_metric("tasks"), 0);
+    assert_int_equal(agent_metric("sandboxes_kept"), 1);
 }
 
 static void a_leader_with_a_lower_fence_is_not_obeyed(void **state) {
@@ -547,6 +619,9 @@ int main(int argc, char **argv) {
         T(a_run_over_its_completion_time_fails),
         T(what_cannot_be_run_fails_with_its_reason),
         T(a_task_whose_shim_is_killed_fails_and_is_not_started_again),
+        T(a_reboot_loses_what_ran_and_starts_nothing_again),
+        T(a_folder_lost_with_the_power_is_known_from_the_journal),
+        T(what_the_leaders_log_has_done_with_is_forgotten),
         T(a_leader_with_a_lower_fence_is_not_obeyed),
         T(another_cluster_is_not_obeyed),
         T(a_new_leader_told_on_the_warm_link_is_taken_at_once),

@@ -1,0 +1,1 @@
+conclave_fuzzer(fuzz_agent_files SOURCES fuzz_agent_files.c LIBS conclave_agent_store)
