@@ -310,6 +310,11 @@ static void download_timer_cb(uv_timer_t *timer) {
 
 static void download_handle(struct agent_process *a, const struct http_request *request, const char *path) {
     struct stat st;
+    int64_t offset; /* ours: where to begin, so that output can be followed byte by byte */
+    if (!query_number(request->query, "offset", 0, &offset) || offset < 0) {
+        http_error_reply(request->exchange, 400, "Failed to parse offset");
+        return;
+    }
     int fd = file_open(a, path, &st);
     struct download *d = fd >= 0 ? calloc(1, sizeof *d) : NULL;
     if (!d) {
@@ -320,7 +325,7 @@ static void download_handle(struct agent_process *a, const struct http_request *
     const struct http_field type = {"Content-Type", "application/octet-stream"};
     d->exchange = request->exchange;
     d->fd = fd;
-    d->left = (uint64_t)st.st_size;
+    d->left = offset < st.st_size && lseek(fd, (off_t)offset, SEEK_SET) >= 0 ? (uint64_t)(st.st_size - offset) : 0;
     (void)uv_timer_init(&a->loop, &d->timer);
     d->timer.data = d;
     http_exchange_on_closed(d->exchange, download_gone_cb, d);

@@ -34,6 +34,7 @@ struct conn { /* one connection; lives until its link's on_close, also when it w
     struct address address;
     enum conn_state state;
     bool watch;
+    bool told_self; /* it has named itself as the leader: a Welcome follows once it is current */
     bool abandoned; /* no longer main or watch */
 };
 
@@ -200,6 +201,32 @@ static int conn_send(struct conn *c, enum link_lane lane, uint16_t type, const P
     return rc ? rc : link_send(c->link, lane, type, out->data, out->len, NULL, 0);
 }
 
+static void hello_send(struct conn *c) {
+    struct master_link *m = c->owner;
+    buf_clear(&m->out);
+    int rc = m->options.hello(m->options.ctx, c->watch, &m->out);
+    if (rc == 0) rc = link_send(c->link, LINK_BULK, FRAME(HELLO), m->out.data, m->out.len, NULL, 0);
+    if (rc) {
+        log_event(LOG_ERROR, "hello", "%s", err_text(rc));
+        link_close(c->link);
+        return;
+    }
+    c->state = CONN_ASKED;
+    if (!c->watch) main_after(m, ASKED_MS);
+}
+
+/* The master that main waits at leads, or will in a moment. If our Hello came to it as a follower it was done with it,
+ * so it gets another one, once. */
+static void self_told(struct conn *c) {
+    if (!c->told_self) {
+        c->told_self = true;
+        hello_send(c);
+        return;
+    }
+    c->told_self = true;
+    main_after(c->owner, CURRENT_MS);
+}
+
 /* Somebody says who leads. */
 static void leader_told(struct master_link *m, const Conclave__Link__Leader *leader) {
     struct address address;
@@ -226,7 +253,7 @@ static void leader_told(struct master_link *m, const Conclave__Link__Leader *lea
             m->backoff_ms = 0;
             main_restart(m);
         } else if (c->state == CONN_TOLD) {
-            main_after(m, CURRENT_MS);
+            self_told(c);
         }
         return;
     }
@@ -305,7 +332,11 @@ static void welcome_take(struct conn *c, const Conclave__Link__Welcome *w) {
 }
 
 static void leader_frame(struct conn *c, const Conclave__Link__Leader *leader) {
-    if (!c->watch && c->state == CONN_ASKED) {
+    struct address address;
+    if (!c->watch && c->state == CONN_ASKED) { /* the answer to our Hello */
+        bool self = leader->link && address_parse(leader->link, 0, 0, &address, NULL) == 0 &&
+                    address_same(&address, &c->address);
+        c->told_self = self;
         c->state = CONN_TOLD;
         main_after(c->owner, TOLD_MS);
     }
@@ -382,18 +413,8 @@ static void on_frame(void *ctx, struct link *link, uint16_t type, const uint8_t 
 static void on_open(void *ctx, struct link *link) {
     struct conn *c = ctx;
     CHECK_MAGIC(c, CONN_MAGIC);
-    struct master_link *m = c->owner;
-    if (c->abandoned) return;
-    buf_clear(&m->out);
-    int rc = m->options.hello(m->options.ctx, c->watch, &m->out);
-    if (rc == 0) rc = link_send(link, LINK_BULK, FRAME(HELLO), m->out.data, m->out.len, NULL, 0);
-    if (rc) {
-        log_event(LOG_ERROR, "hello", "%s", err_text(rc));
-        link_close(link);
-        return;
-    }
-    c->state = CONN_ASKED;
-    if (!c->watch) main_after(m, ASKED_MS);
+    (void)link;
+    if (!c->abandoned) hello_send(c);
 }
 
 static void closed_check(struct master_link *m) {

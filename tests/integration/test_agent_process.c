@@ -412,6 +412,22 @@ static void a_new_leader_told_on_the_warm_link_is_taken_at_once(void **state) {
     master_close(&other);
 }
 
+static void a_master_that_becomes_leader_gets_another_hello_on_the_same_link(void **state) {
+    (void)state;
+    (void)agent_end(agent, SIGKILL);
+    master.leads = false;
+    agent = agent_start(&master, NULL, NULL);
+    unsigned hellos = master.hellos, welcomes = master.welcomes;
+    AWAIT(master.hellos, hellos + 1);
+    master.leads = true;
+    master.term++;
+    (void)snprintf(master.leader, sizeof master.leader, "127.0.0.1:%u", master.port);
+    uint64_t before = uv_hrtime();
+    master_tell_leader(&master);
+    AWAIT(master.welcomes, welcomes + 1);
+    assert_true((uv_hrtime() - before) / 1000000u < 200);
+}
+
 static void a_leader_that_dies_is_left_at_once_and_tasks_go_on(void **state) {
     (void)state;
     char masters[64];
@@ -542,6 +558,10 @@ static void output_is_read_over_http_and_nothing_else_is(void **state) {
     assert_int_equal(agent_http("/files/browse?path=" V "/dir", body, sizeof body), 403);
     assert_int_equal(agent_http("/files/download?path=" V "/stdout", body, sizeof body), 200);
     assert_non_null(strstr(body, "hello\n"));
+    assert_int_equal(agent_http("/files/download?offset=4&path=" V "/stdout", body, sizeof body), 200);
+    assert_non_null(strstr(body, "o\n"));
+    assert_null(strstr(body, "hello"));
+    assert_int_equal(agent_http("/files/download?offset=-1&path=" V "/stdout", body, sizeof body), 400);
     assert_int_equal(agent_http("/files/download?path=" V "/link", body, sizeof body), 403);
     assert_int_equal(agent_http("/state", body, sizeof body), 200);
     assert_non_null(strstr(body, "\"id\":\"test-1-S1\""));
@@ -625,6 +645,7 @@ int main(int argc, char **argv) {
         T(a_leader_with_a_lower_fence_is_not_obeyed),
         T(another_cluster_is_not_obeyed),
         T(a_new_leader_told_on_the_warm_link_is_taken_at_once),
+        T(a_master_that_becomes_leader_gets_another_hello_on_the_same_link),
         T(a_leader_that_dies_is_left_at_once_and_tasks_go_on),
         T(a_silent_leader_is_left_after_five_pings),
         T(the_whole_list_is_told_when_it_is_wanted),
