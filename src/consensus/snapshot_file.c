@@ -61,7 +61,7 @@ static bool id_in(const struct snapshot_id *id, const struct snapshot_id *list, 
 }
 
 int snapshot_prune(struct disk *disk, const struct snapshot_id *damaged, size_t n, struct err *err) {
-    struct snapshot_id ids[SNAPSHOT_FILES_MAX];
+    struct snapshot_id ids[SNAPSHOT_FILES_MAX] = {{0}};
     size_t n_ids, good = 0;
     int rv = snapshot_list(disk, ids, &n_ids, err);
     for (size_t i = 0; rv == 0 && i < n_ids; i++) {

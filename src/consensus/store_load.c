@@ -116,7 +116,7 @@ static void batches_release(struct loader *l) {
 
 /* Reads the newest good snapshot; NULL if there is none. */
 static int snapshot_load(struct store *s, struct raft_snapshot **ret) {
-    struct snapshot_id ids[SNAPSHOT_FILES_MAX];
+    struct snapshot_id ids[SNAPSHOT_FILES_MAX] = {{0}};
     size_t n;
     struct fault fault;
     struct err first = {0};

@@ -66,7 +66,7 @@ static int log_verify(struct disk *disk, struct verify_report *r, struct wal_sca
 /* Sets *ret_newest to the newest good one, its index 0 if there is none. */
 static int snapshots_verify(struct disk *disk, struct verify_report *r, const struct wal_scan *scan,
                             struct snapshot_id *ret_newest, struct err *err) {
-    struct snapshot_id ids[SNAPSHOT_FILES_MAX];
+    struct snapshot_id ids[SNAPSHOT_FILES_MAX] = {{0}};
     struct fault faults[SNAPSHOT_FILES_MAX];
     size_t n, n_faults = 0;
     int rv = snapshot_list(disk, ids, &n, err);
