@@ -224,7 +224,7 @@ int dev_fault(struct dev_cluster *c, const char *target, enum dev_fault_kind kin
     arena_init(&arena, 1u << 30);
     Conclave__Admin__Status *s = status_gather(&o, 1000, &arena, &err);
     int rc = s ? fault_target(c, target, s, &f, &err) : err.code;
-    if (rc == 0) {
+    if (s && rc == 0) {
         char leader[64];
         (void)snprintf(leader, sizeof leader, "127.0.0.%u:5050", 10 + (unsigned)(s->leader ? s->leader->id : 1));
         Conclave__Admin__Tasks *before = tasks_get(leader, &arena);

@@ -13,8 +13,7 @@ total_limit_s=2700
 
 limit_of() {
     case $1 in
-    lint | fuzz) echo 400 ;;
-    unit | sim | integration) echo 600 ;;
+    lint | fuzz | unit | sim | integration) echo 600 ;;
     *) echo 900 ;;
     esac
 }
