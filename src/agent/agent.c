@@ -202,6 +202,7 @@ static int agent_run(struct agent_process *a, struct err *err) {
                   (long long)a->config.resources.mem);
     (void)uv_run(&a->loop, UV_RUN_DEFAULT);
     if (a->engine) engine_free(a->engine);
+    cgroup_host_leave(&a->cgroups);
     (void)uv_loop_close(&a->loop);
     agent_store_close(&a->store);
     return rc;

@@ -218,13 +218,24 @@ static void v2_limit(const struct cgroup *c, const struct spec *spec) {
     if (spec->pids) (void)file_write_u64(dir, "pids.max", spec->pids);
 }
 
+/* With its parent, which may have been cleared away as empty since the agent made it. */
+static bool dir_make(const char *path) {
+    char parent[CGROUP_PATH_MAX];
+    if (mkdir(path, 0755) == 0 || errno == EEXIST) return true;
+    const char *slash = strrchr(path, '/');
+    if (errno != ENOENT || !slash || (size_t)(slash - path) >= sizeof parent) return false;
+    memcpy(parent, path, (size_t)(slash - path));
+    parent[slash - path] = '\0';
+    return (mkdir(parent, 0755) == 0 || errno == EEXIST) && (mkdir(path, 0755) == 0 || errno == EEXIST);
+}
+
 void cgroup_open(struct cgroup *c, const struct spec *spec) {
     *c = (struct cgroup){.ops = &none_ops};
     for (size_t i = 0; i < spec->cgroup_n; i++) {
         const char *colon = strchr(spec->cgroups[i], ':');
         if (!colon || (size_t)(colon - spec->cgroups[i]) >= sizeof c->part[0].controller) continue;
         if (strlen(colon + 1) >= sizeof c->part[0].dir) continue;
-        if (mkdir(colon + 1, 0755) != 0 && errno != EEXIST) continue;
+        if (!dir_make(colon + 1)) continue;
         memcpy(c->part[c->n].controller, spec->cgroups[i], (size_t)(colon - spec->cgroups[i]));
         (void)snprintf(c->part[c->n].dir, sizeof c->part[c->n].dir, "%s", colon + 1);
         c->n++;

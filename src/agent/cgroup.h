@@ -35,6 +35,9 @@ struct cgroup_host {
  * `name` in each. v2: moves the processes in the own group to a leaf first, or no controller could be enabled. */
 void cgroup_host_find(const char *root, const char *self, const char *name, struct cgroup_host *ret);
 
+/* Removes the agent's own parent directories, where no task is left in them. */
+void cgroup_host_leave(const struct cgroup_host *h);
+
 struct cgroup { /* of one task, in the shim; the fields are private */
     const struct cgroup_ops *ops;
     unsigned version;

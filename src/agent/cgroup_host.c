@@ -123,3 +123,8 @@ void cgroup_host_find(const char *root, const char *self, const char *name, stru
         v1_find(ret, root, self, name);
     if (ret->version == 0) notice_add(ret, "tasks run without limits of memory, cpu and processes");
 }
+
+void cgroup_host_leave(const struct cgroup_host *h) {
+    for (size_t i = 0; i < h->n; i++)
+        (void)rmdir(h->base[i].dir); /* refused by the kernel while it has children */
+}

@@ -31,7 +31,7 @@ static int setup(void **state) {
 
 static int teardown(void **state) {
     (void)state;
-    if (agent > 0) (void)agent_end(agent, SIGKILL);
+    if (agent > 0) (void)agent_end(agent, SIGTERM);
     agent = 0;
     master_close(&master);
     agent_work_remove();
@@ -360,7 +360,7 @@ static void a_leader_with_a_lower_fence_is_not_obeyed(void **state) {
     master_launch(&other, "t0", 1, ledger_command("0"));
     loop_for(200);
     assert_int_equal(lines(file_text("ledger")), 0);
-    (void)agent_end(agent, SIGKILL);
+    (void)agent_end(agent, SIGTERM);
     agent = 0;
     master_close(&other);
 }
@@ -374,7 +374,7 @@ static void another_cluster_is_not_obeyed(void **state) {
     AWAIT(other.welcomes, 2);
     AWAIT(agent_metric("stranger_refused_total"), 2);
     assert_int_equal(agent_metric("registered"), 0);
-    (void)agent_end(agent, SIGKILL);
+    (void)agent_end(agent, SIGTERM);
     agent = 0;
     master_close(&other);
 }
@@ -407,7 +407,7 @@ static void a_new_leader_told_on_the_warm_link_is_taken_at_once(void **state) {
     assert_memory_equal(other.digest, &want, 16);
     master_kill(&other, "a", 1, 100);
     AWAIT(master_count(&other, TASK_KILLED), 1);
-    (void)agent_end(agent, SIGKILL);
+    (void)agent_end(agent, SIGTERM);
     agent = 0;
     master_close(&other);
 }
@@ -452,7 +452,7 @@ static void a_leader_that_dies_is_left_at_once_and_tasks_go_on(void **state) {
     assert_int_equal(kill((pid_t)master_report(&master, "a", TASK_RUNNING)->pid, 0), 0);
     master_kill(&other, "a", 1, 0);
     AWAIT(master_count(&other, TASK_KILLED), 1);
-    (void)agent_end(agent, SIGKILL);
+    (void)agent_end(agent, SIGTERM);
     agent = 0;
     master_close(&other);
 }
