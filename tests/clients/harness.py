@@ -35,8 +35,11 @@ INSTALLED = TOP / "build" / "clients"
 TASKS, KILLS, VOID_MAX = 200, 2, 6
 ALIVE_LEAST = 20
 KILL_AFTER_FINISHED = (20, 75)      # a kill waits for so many finished tasks, a void one is made up for at once
+LAUNCH_UNTIL_FINISHED = 60
 RESTART_S, ROUND_S = 1.0, 120
 RESOURCES = "cpus:4;mem:4096;disk:4096;ports:[31000-31999]"     # 16 tasks at a time and agent
+LIVE = {"TASK_STAGING", "TASK_STARTING", "TASK_RUNNING"}
+LOOK_S = 0.05
 TRIGGERS = {"ACCEPT", "ACKNOWLEDGE"}
 # One to three seconds; the ledger is the agent's address.
 COMMAND = ('l={ledgers}/${{MESOS_AGENT_ENDPOINT%:*}}; echo "start $MESOS_TASK_ID $$" >> $l; '
@@ -50,7 +53,11 @@ CLIENTS = {
 
 
 class Failure(Exception):
-    """The round broke a promise; the text says which."""
+    """The round broke a promise; the text says which. `figures` are those of a round that came to its end."""
+
+    def __init__(self, text: str, figures: dict = None):
+        super().__init__(text)
+        self.figures = figures or {}
 
 
 @dataclasses.dataclass
@@ -66,7 +73,8 @@ class Told:
 
     def __init__(self):
         self.calls, self.accept_of, self.state = {}, {}, {}
-        self.subscribed, self.latencies = 0, collections.defaultdict(list)
+        self.subscribed, self.latencies = 0, collections.defaultdict(lambda: collections.deque([0.002], maxlen=20))
+        self.finished_count = 0     # kept beside the states: a kill must come within a millisecond
 
     def feed(self, line: str) -> Call:
         """Takes one line; the call if the line begins one, else None."""
@@ -85,21 +93,24 @@ class Told:
             if word == "answer":
                 self.latencies[call.kind].append(time.monotonic() - call.begun)
         elif word == "update":
-            state, reason, task = rest
-            if self.state.get(task, ("",))[0] != "TASK_FINISHED":
-                self.state[task] = (state, reason)
-            elif state != "TASK_FINISHED":
-                raise Failure(f"{task} was told {state} ({reason}) after TASK_FINISHED")
+            self.take_update(*rest)
         elif word == "subscribed":
             self.subscribed += 1
         return None
+
+    def take_update(self, state: str, reason: str, task: str) -> None:
+        before = self.state.get(task, ("TASK_STAGING", ""))[0]
+        if before in LIVE:
+            self.state[task] = (state, reason)
+            self.finished_count += state == "TASK_FINISHED"
+        elif before != state:
+            raise Failure(f"{task} was told {state} ({reason}) after {before}")
 
     def finished(self) -> set:
         return {task for task, (state, _) in self.state.items() if state == "TASK_FINISHED"}
 
     def ended(self) -> set:
-        live = {"TASK_STAGING", "TASK_STARTING", "TASK_RUNNING"}
-        return {task for task, (state, _) in self.state.items() if state not in live}
+        return {task for task, (state, _) in self.state.items() if state not in LIVE}
 
     def accepted(self) -> set:
         return {task for task, call in self.accept_of.items() if call.answer == "202"}
@@ -139,6 +150,7 @@ class Round:
         self.kills, self.void, self.pending = [], 0, None
         self.leader = self.restart_at = self.victim = None
         self.subscribed_at_kill = 0
+        self.alive = 0              # not_ended() as of at most LOOK_S ago: reading ledgers takes longer than a call
         self.gaps_ms = []
 
     # ---- the driver ----
@@ -155,19 +167,22 @@ class Round:
         return Lines(self.driver.stdout)
 
     def run(self) -> dict:
-        begun = time.monotonic()
+        begun = looked = time.monotonic()
         self.cluster.start()
         self.cluster.ready()
         lines = self.start_driver()
         while lines.open or lines.ready:
             if time.monotonic() - begun > ROUND_S:
                 raise Failure(f"the driver was not done after {ROUND_S} s: {len(self.told.finished())} finished")
-            line = lines.next(0.05)
+            line = lines.next(LOOK_S)
             call = self.told.feed(line) if line else None
-            self.look_after_masters()
-            self.judge_kill()
             if call and self.wants_kill(call):
                 self.kill(call, lines)
+            if time.monotonic() - looked > LOOK_S:
+                self.look_after_masters()
+                self.judge_kill()
+                self.alive = self.not_ended()
+                looked = time.monotonic()
         if self.driver.wait(timeout=10) != 0:
             raise Failure(f"the driver exited with {self.driver.returncode}: see {self.where}/driver.log")
         if len(self.kills) < KILLS:
@@ -196,17 +211,23 @@ class Round:
         if self.void > VOID_MAX:
             raise Failure(f"{self.void} kills were void")
         back = self.told.subscribed > self.subscribed_at_kill
-        due = len(self.told.finished()) >= KILL_AFTER_FINISHED[len(self.kills)]
-        return call.kind in TRIGGERS and back and due and self.not_ended() >= ALIVE_LEAST
+        due = self.told.finished_count >= KILL_AFTER_FINISHED[len(self.kills)]
+        # There are ten times as many acknowledgements: the first kill waits a while for a launch.
+        if not self.kills and call.kind != "ACCEPT" and self.told.finished_count < LAUNCH_UNTIL_FINISHED:
+            return False
+        return call.kind in TRIGGERS and back and due and self.alive >= ALIVE_LEAST + 5
 
     def not_ended(self) -> int:
+        """Tasks that were submitted and have not ended, whether told or not."""
         _, ends = read_ledgers(self.ledgers)
         return len(self.told.accept_of.keys() - self.told.ended() - ends.keys())
 
     def kill(self, call: Call, lines: Lines) -> None:
         """Kills the leader while `call` waits for its answer, as far as one can see from here; judge_kill() says if it did."""
-        usual = statistics.median(self.told.latencies[call.kind][-20:] or [0.002])
-        time.sleep(random.uniform(0, 0.6) * usual)
+        usual = statistics.median(self.told.latencies[call.kind])
+        wait = call.begun + random.uniform(0, 0.5) * usual - time.monotonic()
+        if wait > 0.0001:
+            time.sleep(wait)
         while (line := lines.next(0)) is not None:
             self.told.feed(line)
         if call.answer is not None:
@@ -225,6 +246,7 @@ class Round:
         self.gaps_ms.append(round((time.monotonic() - when) * 1000))
         if call.answer == "202" or not_ended < ALIVE_LEAST:
             self.void += 1
+            print(f"void: {call.kind} answered {call.answer or 'not at all'}, {not_ended} tasks had not ended", file=sys.stderr)
         else:
             self.kills.append(call.kind)
 
@@ -249,11 +271,12 @@ class Round:
         if len(finished) < TASKS:
             faults.append(f"only {len(finished)} tasks finished")
         faults += self.hashes()
+        figures = {"kills": len(self.kills), "tasks": len(submitted), "finished": len(finished), "starts": sum(starts.values()),
+                   "doubled": sum(n - 1 for n in starts.values()), "lost": len(lost), "refused": len(refused),
+                   "void": self.void, "unanswered": self.kills, "gap_ms": self.gaps_ms}
         if faults:
-            raise Failure("; ".join(faults[:10]))
-        return {"kills": len(self.kills), "tasks": len(submitted), "finished": len(finished), "starts": sum(starts.values()),
-                "doubled": sum(n - 1 for n in starts.values()), "lost": len(lost), "refused": len(refused), "void": self.void,
-                "unanswered": self.kills, "gap_ms": self.gaps_ms}
+            raise Failure("; ".join(faults[:10]), figures)
+        return figures
 
     def hashes(self) -> list:
         """The state hashes of the masters at one position, if they differ."""
@@ -289,17 +312,16 @@ def main() -> int:
             head = f"{name} {version} round {number}"
             try:
                 got = one.run()
+                passed += 1
+                print(f"ok {head}: {json.dumps(got)}", file=talk, flush=True)
             except (Failure, Timeout) as error:
-                print(f"FAILED {head}: {error}\n{one.cluster.tails()}\nkept: {one.where}", file=talk, flush=True)
+                got = getattr(error, "figures", {})
                 failed += 1
-                continue
+                print(f"{one.cluster.tails()}\nFAILED {head}: {error}\nkept: {one.where}", file=talk, flush=True)
             finally:
                 one.stop()
-            passed += 1
-            sums.update({key: value for key, value in got.items() if isinstance(value, (int, float))})
-            sums["rounds"] += 1
-            print(f"ok {head}: {json.dumps(got)}", file=talk, flush=True)
-            if not options.keep:
+            sums.update({key: value for key, value in got.items() if isinstance(value, (int, float))}, rounds=1)
+            if got and not failed and not options.keep:
                 shutil.rmtree(one.where)
         if options.json:
             keys = ("rounds", "kills", "tasks", "finished", "starts", "doubled", "lost", "refused", "void", "seconds")

@@ -18,20 +18,29 @@ const masters = process.env.MASTERS.split(",");
 const wanted = Number(process.env.TASKS);
 const say = (...words) => fs.writeSync(3, words.join(" ") + "\n");
 
-// Every request of the library is told before it is sent and when its answer is there.
+// Every request of the library is told before it is sent and when its answer is there. A request to a dead master has
+// failed before the library writes its body.
 let calls = 0;
 function tap(request) {
     const number = ++calls;
     const write = request.write;
+    let end = null;
+    let begun = false;
+    const ended = (...words) => {
+        end = words;
+        if (begun) say(...words);
+    };
     request.write = function (body, ...rest) {
         const call = JSON.parse(body);
         const launch = [].concat(call.accept ? call.accept.operations : []);
         const launched = launch.flatMap((operation) => operation.launch.task_infos.map((task) => task.task_id.value));
+        begun = true;
         say("call", number, call.type, ...launched);
+        if (end) say(...end);
         return write.call(request, body, ...rest);
     };
-    request.on("response", (answer) => say("answer", number, answer.statusCode));
-    request.on("error", (error) => say("failed", number, error.code || error.message));
+    request.on("response", (answer) => ended("answer", number, answer.statusCode));
+    request.on("error", (error) => ended("failed", number, error.code || "error"));
     return request;
 }
 const makeRequest = http.request;

@@ -42,7 +42,7 @@ func endpoint(hostPort string) string { return "http://" + hostPort + "/api/v1/s
 // load is the state of the scheduler; it is used by the event loop alone.
 type load struct {
 	http                  *httpcli.Client
-	caller                calls.Caller
+	caller, library       calls.Caller
 	live                  map[string]string // task id to agent id
 	submitted, n, masterN int
 	finished              map[string]bool
@@ -50,7 +50,7 @@ type load struct {
 }
 
 // tap tells every call of the library before it is sent and when its answer is there.
-func (l *load) tap(ctx context.Context, c *scheduler.Call, r mesos.Response, err error, chain callrules.Chain) (context.Context, *scheduler.Call, mesos.Response, error) {
+func (l *load) tap(ctx context.Context, c *scheduler.Call) (mesos.Response, error) {
 	l.n++
 	number, words := l.n, []interface{}{"call", l.n, c.GetType()}
 	for _, operation := range c.GetAccept().GetOperations() {
@@ -59,13 +59,13 @@ func (l *load) tap(ctx context.Context, c *scheduler.Call, r mesos.Response, err
 		}
 	}
 	say(words...)
-	ctx, c, r, err = chain(ctx, c, r, err)
+	response, err := l.library.Call(ctx, c)
 	if err != nil {
 		say("failed", number, strings.ReplaceAll(err.Error(), " ", "_"))
 	} else {
 		say("answer", number, 202)
 	}
-	return ctx, c, r, err
+	return response, err
 }
 
 // subscribed sends the calls that follow to the master that answered: a redirect of SUBSCRIBE does not do that by itself.
@@ -131,8 +131,8 @@ func main() {
 	l := &load{http: httpcli.New(httpcli.Endpoint(endpoint(masters[0]))), live: map[string]string{}, finished: map[string]bool{}, done: cancel}
 	id := store.NewInMemorySingleton()
 	next := func() string { l.masterN++; return endpoint(masters[l.masterN%len(masters)]) }
-	l.caller = callrules.New(callrules.WithFrameworkID(store.GetIgnoreErrors(id)), l.tap).Caller(
-		httpsched.NewCaller(l.http, httpsched.EndpointCandidates(next)))
+	l.library = httpsched.NewCaller(l.http, httpsched.EndpointCandidates(next))
+	l.caller = callrules.WithFrameworkID(store.GetIgnoreErrors(id)).CallerF(l.tap)
 	timeout, acknowledge := failoverTimeout.Seconds(), controller.AckStatusUpdates(l.caller)
 	err := controller.Run(ctx, &mesos.FrameworkInfo{User: "root", Name: os.Getenv("NAME"), FailoverTimeout: &timeout}, l.caller,
 		controller.WithFrameworkID(store.GetIgnoreErrors(id)),
