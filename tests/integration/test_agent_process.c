@@ -491,41 +491,43 @@ static void expect_get(const char *path, int status, const char *part) {
     if (strstr(body, "root:x:0:0")) fail_msg("%s leaks: %.200s", target, body);
 }
 
-static void output_is_read_over_http_and_nothing_else_is(void **state) {
-    (void)state;
+#define V "/frameworks/fw-1/executors/a/runs/latest"
+
+/* A task whose sandbox holds everything that could lead out of it; returns when all is there. */
+static void hostile_sandbox_make(void) {
+    char body[4096];
+    int status = 0;
     master_launch(&master, "a", 1,
                   "echo hello; ln -s /etc/passwd link; ln -s /etc dir; ln -s ../../../../../../../../etc/passwd up; "
                   "mkfifo pipe; mkdir sub; echo deep > sub/f; ln -s sub/f inside; ln -s loop loop; "
                   "ln -s /proc/self/root/etc/passwd magic; printf 'a\\\\377b' > bin; echo x > ready; sleep 60");
     AWAIT(master_count(&master, TASK_RUNNING), 1);
-    char real[256], body[4096];
-    (void)snprintf(real, sizeof real, "%s/tasks/fw-1/a/1.0.0/sandbox", agent_work);
-    for (int i = 0; i < 200 && agent_http("/files/read?path=/frameworks/fw-1/executors/a/runs/latest/ready", body,
-                                          sizeof body) != 200;
-         i++)
+    for (int i = 0; i < 500 && status != 200; i++) {
         loop_for(20);
+        status = agent_http("/files/read?path=" V "/ready", body, sizeof body);
+    }
+    assert_int_equal(status, 200);
     loop_for(50);
-#define V "/frameworks/fw-1/executors/a/runs/latest"
-    expect_get(V "/stdout", 200, "\"data\":\"hello\\n\",\"offset\":0,\"next\":6");
-    expect_get(V "/sub/f", 200, "deep");
-    expect_get(V "/inside", 200, "deep");
-    expect_get(V "/sub/../stdout", 200, "hello");
-    expect_get(V "/bin", 200, "\"next\":3");
-    expect_get(V "/nope", 404, NULL);
-    expect_get(V "/sub", 400, NULL);
-    static const char *const refused[] = {V "/link",
-                                          V "/up",
-                                          V "/dir/passwd",
-                                          V "/magic",
-                                          V "/loop",
-                                          V "/pipe",
-                                          V "/../../../../../../../etc/passwd",
-                                          V "/%2e%2e/launch",
-                                          V "/../launch",
-                                          V "/sub/../../launch",
-                                          V "/../../../../../meta/fence"};
-    for (size_t i = 0; i < sizeof refused / sizeof refused[0]; i++)
-        expect_get(refused[i], 403, NULL);
+}
+
+static void hostile_sandbox_end(void) {
+    master_kill(&master, "a", 1, 0);
+    AWAIT(master_count(&master, TASK_KILLED), 1);
+}
+
+static void output_is_read_over_http_and_nothing_else_is(void **state) {
+    (void)state;
+    static const char *const refused[] = {"/link",
+                                          "/up",
+                                          "/dir/passwd",
+                                          "/magic",
+                                          "/loop",
+                                          "/pipe",
+                                          "/../../../../../../../etc/passwd",
+                                          "/%2e%2e/launch",
+                                          "/../launch",
+                                          "/sub/../../launch",
+                                          "/../../../../../meta/fence"};
     static const char *const absent[] = {"/etc/passwd",
                                          "etc/passwd",
                                          "/frameworks/../executors/a/runs/latest/x",
@@ -533,45 +535,71 @@ static void output_is_read_over_http_and_nothing_else_is(void **state) {
                                          "/",
                                          "%00",
                                          "/frameworks/fw-1/executors/a/runs/latest/a%00b"};
+    char path[512], body[4096];
+    hostile_sandbox_make();
+    expect_get(V "/stdout", 200, "\"data\":\"hello\\n\",\"offset\":0,\"next\":6");
+    expect_get(V "/sub/f", 200, "deep");
+    expect_get(V "/inside", 200, "deep");
+    expect_get(V "/sub/../stdout", 200, "hello");
+    expect_get(V "/bin", 200, "\"next\":3");
+    expect_get(V "/nope", 404, NULL);
+    expect_get(V "/sub", 400, NULL);
+    for (size_t i = 0; i < sizeof refused / sizeof refused[0]; i++) {
+        (void)snprintf(path, sizeof path, V "%s", refused[i]);
+        expect_get(path, 403, NULL);
+    }
     for (size_t i = 0; i < sizeof absent / sizeof absent[0]; i++) {
-        (void)snprintf(body, sizeof body, "/files/read?offset=0&path=%s", absent[i]);
-        int status = agent_http(body, body, sizeof body);
+        (void)snprintf(path, sizeof path, "/files/read?offset=0&path=%s", absent[i]);
+        int status = agent_http(path, body, sizeof body);
         assert_true(status == 404 || status == 400);
     }
-    char target[512];
-    (void)snprintf(target, sizeof target, "/files/read?offset=0&path=%s/stdout", real);
-    assert_int_equal(agent_http(target, body, sizeof body), 200);
-    (void)snprintf(target, sizeof target, "/files/read?offset=0&path=%s/tasks/../meta/fence", agent_work);
-    assert_int_equal(agent_http(target, body, sizeof body), 404);
-    (void)snprintf(target, sizeof target, "/files/read?offset=0&path=%s/../launch", real);
-    assert_int_equal(agent_http(target, body, sizeof body), 403);
-    assert_int_equal(agent_http("/files/read?path=" V "/stdout", body, sizeof body), 200);
-    assert_non_null(strstr(body, "\"data\":\"\",\"offset\":6"));
-    assert_int_equal(agent_http("/files/read?offset=-2&path=" V "/stdout", body, sizeof body), 400);
-    assert_int_equal(agent_http("/files/read?offset=99999999999999999999&path=" V "/stdout", body, sizeof body), 400);
-    assert_int_equal(agent_http("/files/read?offset=9223372036854775807&path=" V "/stdout", body, sizeof body), 200);
-    assert_int_equal(agent_http("/files/read?offset=2&length=2&path=" V "/stdout", body, sizeof body), 200);
-    assert_non_null(strstr(body, "\"data\":\"ll\""));
-    assert_int_equal(agent_http("/files/read", body, sizeof body), 400);
-    assert_int_equal(agent_http("/files/browse?path=" V, body, sizeof body), 200);
-    assert_non_null(strstr(body, "\"path\":\"" V "/stdout\""));
-    assert_int_equal(agent_http("/files/browse?path=" V "/dir", body, sizeof body), 403);
-    assert_int_equal(agent_http("/files/download?path=" V "/stdout", body, sizeof body), 200);
-    assert_non_null(strstr(body, "hello\n"));
-    assert_int_equal(agent_http("/files/download?offset=4&path=" V "/stdout", body, sizeof body), 200);
-    assert_non_null(strstr(body, "o\n"));
-    assert_null(strstr(body, "hello"));
-    assert_int_equal(agent_http("/files/download?offset=-1&path=" V "/stdout", body, sizeof body), 400);
-    assert_int_equal(agent_http("/files/download?path=" V "/link", body, sizeof body), 403);
-    assert_int_equal(agent_http("/state", body, sizeof body), 200);
-    assert_non_null(strstr(body, "\"id\":\"test-1-S1\""));
-    assert_int_equal(agent_http("/nope", body, sizeof body), 404);
-    master_kill(&master, "a", 1, 0);
-    AWAIT(master_count(&master, TASK_KILLED), 1);
+    (void)snprintf(path, sizeof path, "%s/tasks/fw-1/a/1.0.0/sandbox/stdout", agent_work);
+    expect_get(path, 200, "hello");
+    (void)snprintf(path, sizeof path, "%s/tasks/fw-1/a/1.0.0/sandbox/../launch", agent_work);
+    expect_get(path, 403, NULL);
+    (void)snprintf(path, sizeof path, "%s/tasks/../meta/fence", agent_work);
+    expect_get(path, 404, NULL);
+    hostile_sandbox_end();
     loop_for(50);
     expect_get(V "/stdout", 200, "hello"); /* kept behind the task's end */
     agent_restart();
     expect_get(V "/stdout", 200, "hello");
+}
+
+static void files_answer_offsets_listings_and_downloads_as_documented(void **state) {
+    (void)state;
+    static const struct {
+        const char *target;
+        int status;
+        const char *part;
+    } cases[] = {
+        {"/files/read?path=" V "/stdout", 200, "\"data\":\"\",\"offset\":6"},
+        {"/files/read?offset=-2&path=" V "/stdout", 400, NULL},
+        {"/files/read?offset=99999999999999999999&path=" V "/stdout", 400, NULL},
+        {"/files/read?offset=9223372036854775807&path=" V "/stdout", 200, "\"data\":\"\""},
+        {"/files/read?offset=2&length=2&path=" V "/stdout", 200, "\"data\":\"ll\""},
+        {"/files/read", 400, NULL},
+        {"/files/browse?path=" V, 200, "\"path\":\"" V "/stdout\""},
+        {"/files/browse?path=" V "/dir", 403, NULL},
+        {"/files/download?path=" V "/stdout", 200, "hello\n"},
+        {"/files/download?offset=4&path=" V "/stdout", 200, "o\n"},
+        {"/files/download?offset=6&path=" V "/stdout", 200, NULL},
+        {"/files/download?offset=-1&path=" V "/stdout", 400, NULL},
+        {"/files/download?path=" V "/link", 403, NULL},
+        {"/files/download?path=" V "/nope", 404, NULL},
+        {"/state", 200, "\"id\":\"test-1-S1\""},
+        {"/version", 200, "\"conclave_version\""},
+        {"/health", 200, NULL},
+        {"/nope", 404, NULL},
+    };
+    char body[65536];
+    hostile_sandbox_make();
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        int status = agent_http(cases[i].target, body, sizeof body);
+        if (status != cases[i].status || (cases[i].part && !strstr(body, cases[i].part)))
+            fail_msg("%s: %d %.200s", cases[i].target, status, body);
+    }
+    hostile_sandbox_end();
 }
 
 static void wrong_flags_and_a_folder_in_use_change_nothing(void **state) {
@@ -650,6 +678,7 @@ int main(int argc, char **argv) {
         T(a_silent_leader_is_left_after_five_pings),
         T(the_whole_list_is_told_when_it_is_wanted),
         T(output_is_read_over_http_and_nothing_else_is),
+        T(files_answer_offsets_listings_and_downloads_as_documented),
         T(wrong_flags_and_a_folder_in_use_change_nothing),
         T(a_terminated_agent_leaves_its_tasks_running),
         T(starting_a_task_takes_milliseconds),
