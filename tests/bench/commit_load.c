@@ -287,7 +287,9 @@ static void framework_call(struct framework *f) {
     curl_easy_setopt(f->calls, CURLOPT_POSTFIELDS, (char *)f->body.data);
     CURLcode code = curl_easy_perform(f->calls);
     curl_easy_getinfo(f->calls, CURLINFO_RESPONSE_CODE, &status);
-    if (code != CURLE_OK || status != 202) die("call", code ? curl_easy_strerror(code) : "not 202");
+    char told[32];
+    (void)snprintf(told, sizeof told, "HTTP %ld", status);
+    if (code != CURLE_OK || status != 202) die("call", code ? curl_easy_strerror(code) : told);
 }
 
 static void call_open(struct framework *f, struct json_writer *w, const char *type) {
