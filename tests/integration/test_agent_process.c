@@ -177,9 +177,15 @@ static void a_launch_that_is_known_is_answered_and_not_started_again(void **stat
 
 static void a_kill_ends_the_tree_after_its_grace(void **state) {
     (void)state;
-    master_launch(&master, "polite", 1, "trap 'exit 0' TERM; while :; do sleep 0.05; done");
-    master_launch(&master, "stubborn", 2, "trap '' TERM; while :; do sleep 0.05; done");
+    char polite[256], stubborn[256]; /* each says when its trap is set */
+    (void)snprintf(polite, sizeof polite, "trap 'exit 0' TERM; echo >> %s/ledger; while :; do sleep 0.05; done",
+                   agent_work);
+    (void)snprintf(stubborn, sizeof stubborn, "trap '' TERM; echo >> %s/ledger; while :; do sleep 0.05; done",
+                   agent_work);
+    master_launch(&master, "polite", 1, polite);
+    master_launch(&master, "stubborn", 2, stubborn);
     AWAIT(master_count(&master, TASK_RUNNING), 2);
+    AWAIT(lines(file_text("ledger")), 2);
     uint64_t before = uv_hrtime();
     master_kill(&master, "polite", 1, -1);
     AWAIT(master_count(&master, TASK_KILLED), 1);
