@@ -32,10 +32,10 @@ class Conclave(Peer):
     timers = f"{HEARTBEAT_MS}/{ELECTION_MS}"
 
     def __init__(self, where: str, binary: str = None, w01: list = (), snapshot_mb: int = 64):
-        self._binary = pathlib.Path(binary) if binary else TOP / "build" / "conclave"
+        self._binary = pathlib.Path(binary or os.environ.get("CONCLAVE_BIN") or TOP / "build" / "conclave")
         self._w01_flags = list(w01)
         self._snapshot_mb = snapshot_mb
-        self._load_program = TOP / "build" / "tests" / "bench" / "commit_load"
+        self._load_program = self._binary.parent / "tests" / "bench" / "commit_load"
         if not self._binary.exists():
             raise CannotMeasure(f"{self._binary} is missing: ./dev bench builds it")
         super().__init__(where)

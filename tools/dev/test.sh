@@ -8,7 +8,7 @@ source "$CONCLAVE_TOP/tools/dev/lib.sh"
 
 all_areas=(lint unit asan fuzz sim integration clients jepsen)
 # An area listed here fails when its runner is missing; the others join the run when their runner appears.
-required_areas=" lint unit asan fuzz sim integration jepsen "
+required_areas=" lint unit asan fuzz sim integration clients jepsen "
 total_limit_s=2700
 
 limit_of() {
