@@ -191,9 +191,6 @@ func (r *Recorder) End(op *Op, outcome string, extra edn.Map) *Op {
 	return r.add(&Op{Process: op.Process, Type: outcome, F: op.F, Value: value})
 }
 
-// Since is the time of the run.
-func (r *Recorder) Since() time.Duration { return time.Since(r.begun) }
-
 // Close flushes; the first error of any write is returned.
 func (r *Recorder) Close() error {
 	r.mu.Lock()

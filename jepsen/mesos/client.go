@@ -51,9 +51,6 @@ func NewClient(dial func(ctx context.Context, network, address string) (net.Conn
 	}}}
 }
 
-// Close drops the idle connections.
-func (c *Client) Close() { c.http.CloseIdleConnections() }
-
 // dialError marks what failed before a byte was sent.
 type dialError struct{ error }
 

@@ -2,7 +2,6 @@
 package mesos
 
 import (
-	"encoding/json"
 	"strconv"
 	"strings"
 )
@@ -20,16 +19,12 @@ type (
 		Offers     *struct {
 			Offers []Offer `json:"offers"`
 		} `json:"offers"`
-		Rescind *struct {
-			OfferID ID `json:"offer_id"`
-		} `json:"rescind"`
 		Update *struct {
 			Status Status `json:"status"`
 		} `json:"update"`
 		Error *struct {
 			Message string `json:"message"`
 		} `json:"error"`
-		Failure json.RawMessage `json:"failure"`
 	}
 	Subscribed struct {
 		FrameworkID ID      `json:"framework_id"`

@@ -65,9 +65,6 @@ func Known(name string) bool {
 	return ok
 }
 
-// ForcesElection tells whether a leader must change when these families run: each hits the leader first.
-func ForcesElection(names []string) bool { return len(names) > 0 }
-
 // Plan fills total with periods. Runs of two minutes and more use the catalogue's lengths (5 to 20 s, gaps 5 to 10 s);
 // shorter ones use a third of them, so that every family has several turns.
 func Plan(rng *rand.Rand, names []string, total time.Duration) []Period {

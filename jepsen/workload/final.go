@@ -24,13 +24,6 @@ func (f *Framework) Live() int {
 	return f.live()
 }
 
-// Connected: subscribed at this moment.
-func (f *Framework) Connected() bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.stream != nil
-}
-
 // Heard counts the tasks that were told to be in the state.
 func (f *Framework) Heard(state string) int {
 	f.mu.Lock()

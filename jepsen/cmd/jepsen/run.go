@@ -121,6 +121,7 @@ func run(o options) int {
 		if closed := t.cluster.site.Close(); closed != nil && err == nil {
 			err = closed
 		}
+		removeAgentGroups(t.path)
 	}
 	if closed := t.recorder.Close(); closed != nil && err == nil {
 		err = closed
