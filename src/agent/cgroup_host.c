@@ -46,7 +46,8 @@ static bool self_path(const char *self, const char *controller, char *ret, size_
 
 static bool text_write(const char *dir, const char *name, const char *text) {
     char path[CGROUP_PATH_MAX + 64];
-    (void)snprintf(path, sizeof path, "%s/%s", dir, name);
+    int n = snprintf(path, sizeof path, "%s/%s", dir, name);
+    if (n < 0 || (size_t)n >= sizeof path) return false;
     int fd = open(path, O_WRONLY | O_CLOEXEC);
     if (fd < 0) return false;
     bool ok = write(fd, text, strlen(text)) >= 0;

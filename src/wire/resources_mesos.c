@@ -64,7 +64,7 @@ static int part_from_mesos(const Mesos__V1__Resource *m, struct resources *ret, 
     name_shown(m->name, shown);
     if (wrong) return err_set(err, ERR_INVALID, "resource %s: %s", shown, wrong);
     if (strcmp(m->name, "ports") == 0) return ports_from_mesos(m, &ret->ports, err);
-    int64_t *place = scalar_find(ret, m->name), milli;
+    int64_t *place = scalar_find(ret, m->name), milli = 0;
     if (m->type != MESOS__V1__VALUE__TYPE__SCALAR || !m->scalar)
         return err_set(err, ERR_INVALID, "resource %s: wants a scalar", shown);
     (void)snprintf(what, sizeof what, "resource %s", shown);
