@@ -10,8 +10,8 @@
 
 #include "scheduler/master.h"
 
-#define OFFERS_MAX         20000 /* outstanding, whole cluster */
-#define OFFERS_FILTERS_MAX 1000  /* of a framework; the oldest goes first */
+#define OFFERS_MAX         20000  /* outstanding, whole cluster */
+#define OFFERS_FILTERS_MAX 500000 /* filters at once; a refusal beyond them is not remembered */
 
 struct offer {
     uint64_t number; /* of "<master id>-O<number>" */

@@ -7,7 +7,9 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "base/hash.h"
 #include "base/log.h"
+#include "base/map.h"
 #include "base/rng.h"
 #include "scheduler/events.h"
 #include "wire/json.h"
@@ -19,6 +21,7 @@
 #define SESSION_ARENA_MAX         (16u << 20) /* for building one */
 #define SESSION_REDELIVER_BACKLOG (1u << 20)  /* bytes waiting at which re-delivery pauses until the next tick */
 #define SESSIONS_MAX              10000
+#define SESSIONS_OWED_MS          1000 /* between looks for streams whose end is not in the log */
 
 #define EVENT(name) MESOS__V1__SCHEDULER__EVENT__TYPE__##name
 
@@ -34,12 +37,16 @@ struct session {
     uint64_t last_beat_ms;
     bool redelivering;    /* updates that were unacknowledged at the subscription are still being shown */
     uint64_t redelivered; /* number of the last task looked at for that */
+    bool reconciling;     /* the same for implicit reconciliation */
+    uint64_t reconciled;
 };
 
 struct sessions {
     struct master *m;
     struct session **items; /* any order */
     size_t count, cap;
+    struct map by_framework;    /* struct session */
+    uint64_t owed_ms;           /* monotonic; of the last look for ends that the log does not have */
     struct buf message, record; /* scratch */
     uint64_t events_sent;
 };
@@ -63,14 +70,23 @@ void sessions_free(struct sessions *s) {
     CHECK(s->count == 0);
     buf_done(&s->message);
     buf_done(&s->record);
+    map_done(&s->by_framework);
     free(s->items);
     free(s);
 }
 
+static uint64_t framework_hash(uint32_t framework) {
+    return hash64_of(&framework, sizeof framework);
+}
+
+static bool framework_equal(const void *ctx, const void *key, uint64_t value) {
+    (void)ctx;
+    return ((const struct session *)(uintptr_t)value)->framework == *(const uint32_t *)key;
+}
+
 struct session *sessions_find(struct sessions *s, uint32_t framework) {
-    for (size_t i = 0; i < s->count; i++)
-        if (s->items[i]->framework == framework) return s->items[i];
-    return NULL;
+    return (struct session *)(uintptr_t)map_get(&s->by_framework, framework_hash(framework), framework_equal, NULL,
+                                                &framework);
 }
 
 const char *session_stream_id(const struct session *session) {
@@ -90,6 +106,7 @@ static void session_forget(struct session *session) {
     for (size_t i = 0; i < s->count; i++)
         if (s->items[i] == session) {
             s->items[i] = s->items[--s->count];
+            CHECK(map_drop(&s->by_framework, framework_hash(session->framework), (uint64_t)(uintptr_t)session));
             free(session);
             return;
         }
@@ -107,13 +124,13 @@ static int encode_event(const Mesos__V1__Scheduler__Event *event, enum encoding 
 }
 
 /* One record, one chunk. A stream that cannot take it is being cut by the server: its `closed` does the rest. */
-static void session_send(struct session *session, const Mesos__V1__Scheduler__Event *event) {
+static int session_send(struct session *session, const Mesos__V1__Scheduler__Event *event) {
     struct sessions *s = session->owner;
     int rc = encode_event(event, session->encoding, &s->message, &s->record);
     if (rc) {
         log_event(LOG_ERROR, "event_not_sent", "framework=%" PRIu32 " type=%d why=%s", session->framework,
                   (int)event->type, err_text(rc));
-        return;
+        return rc;
     }
     (void)http_stream_chunk(session->x, s->record.data, s->record.len);
     s->events_sent++;
@@ -123,18 +140,19 @@ static void session_send(struct session *session, const Mesos__V1__Scheduler__Ev
     } else {
         session->last_event_ms = clock_mono_ms();
     }
+    return 0;
 }
 
 static void session_heartbeat(struct session *session) {
     Mesos__V1__Scheduler__Event event = MESOS__V1__SCHEDULER__EVENT__INIT;
     event.has_type = 1;
     event.type = EVENT(HEARTBEAT);
-    session_send(session, &event);
+    (void)session_send(session, &event);
 }
 
 void sessions_event(struct sessions *s, uint32_t framework, const Mesos__V1__Scheduler__Event *event) {
     struct session *session = sessions_find(s, framework);
-    if (session) session_send(session, event);
+    if (session) (void)session_send(session, event);
 }
 
 /* ---- events about tasks and offers ---- */
@@ -168,21 +186,28 @@ void sessions_update_made(struct sessions *s, uint32_t framework, const char *ta
     arena_done(&arena);
 }
 
-void sessions_offers(struct sessions *s, uint32_t framework, struct offer *const *offers, size_t count) {
+int sessions_offers(struct sessions *s, uint32_t framework, struct offer *const *offers, size_t count) {
+    struct session *session = sessions_find(s, framework);
+    if (!session) return ERR_CLOSED;
     struct arena arena;
     arena_init(&arena, SESSION_ARENA_MAX);
     Mesos__V1__Scheduler__Event__Offers body = MESOS__V1__SCHEDULER__EVENT__OFFERS__INIT;
     Mesos__V1__Scheduler__Event event = MESOS__V1__SCHEDULER__EVENT__INIT;
     body.offers = arena_alloc(&arena, count * sizeof *body.offers);
-    for (size_t i = 0; body.offers && i < count; i++) {
-        Mesos__V1__Offer *offer = event_offer(s->m, offers[i], &arena);
-        if (offer) body.offers[body.n_offers++] = offer;
+    int rc = body.offers ? 0 : ERR_LIMIT;
+    while (rc == 0 && body.n_offers < count) {
+        Mesos__V1__Offer *offer = event_offer(s->m, offers[body.n_offers], &arena);
+        if (offer)
+            body.offers[body.n_offers++] = offer;
+        else
+            rc = ERR_LIMIT;
     }
     event.has_type = 1;
     event.type = EVENT(OFFERS);
     event.offers = &body;
-    if (body.n_offers) sessions_event(s, framework, &event);
+    if (rc == 0) rc = session_send(session, &event);
     arena_done(&arena);
+    return rc;
 }
 
 void sessions_rescind(struct sessions *s, const struct offer *offer) {
@@ -299,6 +324,7 @@ static struct session *session_new(struct sessions *s, uint32_t framework, struc
         (struct session){.magic = SESSION_MAGIC, .framework = framework, .owner = s, .x = x, .encoding = encoding};
     random_uuid(session->stream_id);
     s->items[s->count++] = session;
+    map_put(&s->by_framework, framework_hash(framework), (uint64_t)(uintptr_t)session);
     return session;
 }
 
@@ -314,32 +340,60 @@ static void session_greet(struct session *session, const struct framework *f) {
     event.has_type = 1;
     event.type = EVENT(SUBSCRIBED);
     event.subscribed = &subscribed;
-    if (subscribed.framework_id && subscribed.master_info) session_send(session, &event);
+    if (subscribed.framework_id && subscribed.master_info) (void)session_send(session, &event);
     session_heartbeat(session);
     arena_done(&arena);
 }
 
-/* Shows the unacknowledged updates in order of task number, as fast as the client reads: a framework that comes back to
- * a hundred thousand of them must not be cut for being behind. */
-static void session_redeliver(struct session *session, const struct framework *f) {
+/* Shows tasks in order of their number, as fast as the client reads: a framework with a hundred thousand of them must
+ * not be cut for being behind. True when all were shown. */
+static bool session_walk(struct session *session, const struct framework *f, uint64_t *cursor, bool reconciliation) {
     for (const struct queue *q = f->tasks.next; q != &f->tasks; q = q->next) {
         const struct task *task = QUEUE_ENTRY(q, struct task, in_framework);
-        if (task->number <= session->redelivered) continue;
-        if (http_stream_backlog(session->x) > SESSION_REDELIVER_BACKLOG) return;
-        session->redelivered = task->number;
-        if (task->unacked) sessions_update(session->owner, task, false);
+        if (task->number <= *cursor) continue;
+        if (http_stream_backlog(session->x) > SESSION_REDELIVER_BACKLOG) return false;
+        *cursor = task->number;
+        if (reconciliation || task->unacked) sessions_update(session->owner, task, reconciliation);
     }
-    session->redelivering = false;
+    return true;
+}
+
+static void session_walks(struct session *session) {
+    if (!session->redelivering && !session->reconciling) return;
+    const struct framework *f = state_framework(session->owner->m->state, session->framework);
+    CHECK(f);
+    if (session->redelivering) session->redelivering = !session_walk(session, f, &session->redelivered, false);
+    if (session->reconciling) session->reconciling = !session_walk(session, f, &session->reconciled, true);
+}
+
+void sessions_reconcile(struct sessions *s, uint32_t framework) {
+    struct session *session = sessions_find(s, framework);
+    if (!session) return;
+    session->reconciling = true;
+    session->reconciled = 0;
+    session_walks(session);
+}
+
+/* A stream that was cut while the log took no command: the framework counts as connected, subscribed in this term, and
+ * has no session. It would never expire. */
+static void sessions_owed(struct sessions *s) {
+    const struct master *m = s->m;
+    for (const struct framework *f = NULL; (f = state_framework_next(m->state, f ? f->number : 0));)
+        if (f->status == FRAMEWORK_CONNECTED && f->subscribed >= state_leader(m->state)->index &&
+            !sessions_find(s, f->number))
+            session_disconnected(s->m, f->number, f->subscribed);
 }
 
 void sessions_tick(struct sessions *s, uint64_t now_ms) {
     for (size_t i = 0; i < s->count; i++) {
         struct session *session = s->items[i];
-        const struct framework *f = session->redelivering ? state_framework(s->m->state, session->framework) : NULL;
         bool burst_over = session->last_event_ms && now_ms >= session->last_event_ms + SESSIONS_BURST_MS;
-        if (f) session_redeliver(session, f);
+        session_walks(session);
         if (burst_over || now_ms >= session->last_beat_ms + SESSIONS_HEARTBEAT_MS) session_heartbeat(session);
     }
+    if (now_ms < s->owed_ms + SESSIONS_OWED_MS) return;
+    s->owed_ms = now_ms;
+    sessions_owed(s);
 }
 
 void sessions_subscribed(struct sessions *s, uint32_t framework, struct http_exchange *x, enum encoding encoding) {
@@ -362,6 +416,6 @@ void sessions_subscribed(struct sessions *s, uint32_t framework, struct http_exc
     log_event(LOG_INFO, "framework_subscribed", "framework=%s number=%" PRIu32, f->id, framework);
     session_greet(session, f);
     session->redelivering = true;
-    session_redeliver(session, f);
+    session_walks(session);
     offers_wake(s->m->offers);
 }

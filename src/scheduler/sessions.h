@@ -25,6 +25,7 @@ int sessions_new(struct master *m, struct sessions **ret);
 void sessions_free(struct sessions *s);
 /* The term is over: every stream is cut without an event; nothing is proposed. */
 void sessions_reset(struct sessions *s);
+/* Heartbeats, what waits for slow readers, and ends of streams that the log does not have yet. */
 void sessions_tick(struct sessions *s, uint64_t now_ms);
 
 /* The FrameworkSubscribe for this framework was applied: replaces an older session ("Framework failed over"), begins
@@ -44,7 +45,10 @@ void sessions_update(struct sessions *s, const struct task *task, bool reconcili
 /* An update about something that is not a task of the state: answers of ACCEPT and RECONCILE. */
 void sessions_update_made(struct sessions *s, uint32_t framework, const char *task_id, const char *agent_id,
                           uint32_t state, int reason, const char *message);
-void sessions_offers(struct sessions *s, uint32_t framework, struct offer *const *offers, size_t count);
+/* One OFFERS event; an error when it cannot be built or is too large for one event. */
+int sessions_offers(struct sessions *s, uint32_t framework, struct offer *const *offers, size_t count);
+/* Shows the state of every live task of the framework, as fast as its client reads: implicit reconciliation. */
+void sessions_reconcile(struct sessions *s, uint32_t framework);
 void sessions_rescind(struct sessions *s, const struct offer *offer);
 /* ERROR (may be NULL: none) and the end of the stream. */
 void sessions_end(struct sessions *s, uint32_t framework, const char *error);
