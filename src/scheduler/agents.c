@@ -21,10 +21,11 @@
 #include "wire/arena.h"
 #include "wire/protobuf.h"
 
-#define AGENT_LINK_MAGIC    0x41474c4bu
-#define AGENTS_ARENA_MAX    (16u << 20)
-#define AGENTS_LIST_MAX     100000 /* tasks in one complete list */
-#define AGENTS_SILENT_PINGS 5
+#define AGENT_LINK_MAGIC      0x41474c4bu
+#define AGENTS_ARENA_MAX      (16u << 20)
+#define AGENTS_LIST_MAX       100000 /* tasks in one complete list */
+#define AGENTS_LIST_ARENA_MAX (128u << 20)
+#define AGENTS_SILENT_PINGS   5
 
 #define FRAME(name) CONCLAVE__LINK__FRAME_TYPE__##name
 
@@ -346,7 +347,15 @@ static void link_welcome(struct agents *a, struct agent_link *l, const Conclave_
 
 /* ---- hello ---- */
 
-static void hello_serve(struct agents *a, struct agent_link *l);
+static void hello_serve(struct agents *a, struct agent_link *l, bool registered);
+
+/* Frees the record when its connection is gone and nothing in the log will come back to it. */
+static void link_drop(struct agent_link *l) {
+    if (l->link || l->uses) return;
+    buf_done(&l->hello);
+    l->magic = 0;
+    free(l);
+}
 
 static void agent_registered(struct master *m, void *ctx, int status, const struct outcome *outcome) {
     struct agent_link *l = ctx;
@@ -354,10 +363,7 @@ static void agent_registered(struct master *m, void *ctx, int status, const stru
     struct agents *a = m->agents;
     l->uses--;
     if (!l->link) {
-        if (l->uses == 0) {
-            buf_done(&l->hello);
-            free(l);
-        }
+        link_drop(l);
         return;
     }
     l->state = LINK_WAITING;
@@ -365,7 +371,7 @@ static void agent_registered(struct master *m, void *ctx, int status, const stru
         link_refuse(a, l, outcome->reason, false);
         return;
     }
-    hello_serve(a, l);
+    hello_serve(a, l, status == 0);
 }
 
 static void propose_for(struct agents *a, struct agent_link *l, Conclave__Log__Command *command) {
@@ -421,8 +427,10 @@ static const char *hello_stranger(const struct agents *a, const Conclave__Link__
     return NULL;
 }
 
-/* Answers a Hello as far as we can now; it stays in l->hello until the link is welcome or told. */
-static void hello_serve(struct agents *a, struct agent_link *l) {
+/* Answers a Hello as far as we can now; it stays in l->hello until the link is welcome or told. `registered`: it is in
+ * the log as it stands; what apply made of it (sorted ports, say) must not be taken for a difference, or it would be
+ * registered again and again. */
+static void hello_serve(struct agents *a, struct agent_link *l, bool registered) {
     struct arena arena;
     ProtobufCMessage *message = NULL;
     struct err err = {0};
@@ -444,11 +452,11 @@ static void hello_serve(struct agents *a, struct agent_link *l) {
     if (agent) l->agent = agent->number;
     if (stranger)
         link_refuse(a, l, stranger, true);
-    else if (h->fence && h->fence->term > a->m->term)
+    else if (h->fence && h->fence->incarnation == state_incarnation(a->m->state) && h->fence->term > a->m->term)
         link_close(l->link); /* it has seen a later leader than us: we are not it for long */
     else if (agent && agent->status == AGENT_GONE_STATUS)
         link_refuse(a, l, "the agent was marked gone by the operator", true);
-    else if (!agent || agent->status != AGENT_ACTIVE || !agent_unchanged(agent, h))
+    else if (!agent || agent->status != AGENT_ACTIVE || (!registered && !agent_unchanged(agent, h)))
         hello_register(a, l, h);
     else
         link_welcome(a, l, h);
@@ -476,7 +484,7 @@ static void frame_hello(struct agents *a, struct agent_link *l, const uint8_t *p
         return;
     }
     link_established(l->link);
-    hello_serve(a, l);
+    hello_serve(a, l, false);
 }
 
 struct report_waiting { /* a bench or a test that wants to know when its report is in the log */
@@ -496,10 +504,7 @@ static void report_done(struct master *m, void *ctx, int status, const struct ou
         committed.uuid.len = 16;
         (void)agent_send(m->agents, l->link, LINK_BULK, FRAME(COMMITTED), &committed.base);
     }
-    if (!l->link && l->uses == 0) {
-        buf_done(&l->hello);
-        free(l);
-    }
+    link_drop(l);
     free(w);
 }
 
@@ -539,27 +544,37 @@ static void frame_report(struct agents *a, struct agent_link *l, const uint8_t *
         l->uses++;
 }
 
+/* Without its list an agent would stay in the merge for ever, with no order sent: the link ends, a new Hello follows.
+ */
 static void frame_task_list(struct agents *a, struct agent_link *l, const uint8_t *payload, size_t len,
                             struct arena *arena) {
     ProtobufCMessage *message = NULL;
     struct err err = {0};
+    if (!l->merging) return; /* not asked for */
     if (protobuf_parse(&conclave__link__task_list__descriptor, payload, len, 0, arena, &message, &err)) {
         link_refuse(a, l, err.text, false);
         return;
     }
-    Conclave__Link__TaskList *list = (Conclave__Link__TaskList *)message;
-    /* Parts of one list are concatenated: packed repeated fields of one message may simply follow each other. */
+    bool more = ((Conclave__Link__TaskList *)message)->more;
+    /* Parts of one list are concatenated: repeated fields of one message may simply follow each other. */
     if (buf_append(&l->list, payload, len)) {
         link_refuse(a, l, "the task list is too long", false);
         return;
     }
-    if (list->more) return;
-    if (protobuf_parse(&conclave__link__task_list__descriptor, l->list.data, l->list.len, 0, arena, &message, &err) ==
-        0) {
-        list = (Conclave__Link__TaskList *)message;
-        if (list->n_tasks <= AGENTS_LIST_MAX) link_merge(a, l, list->tasks, list->n_tasks);
+    if (more) return;
+    struct arena whole;
+    arena_init(&whole, AGENTS_LIST_ARENA_MAX);
+    if (protobuf_parse(&conclave__link__task_list__descriptor, l->list.data, l->list.len, 0, &whole, &message, &err)) {
+        link_refuse(a, l, err.text, false);
+    } else {
+        const Conclave__Link__TaskList *list = (const Conclave__Link__TaskList *)message;
+        if (list->n_tasks <= AGENTS_LIST_MAX)
+            link_merge(a, l, list->tasks, list->n_tasks);
+        else
+            link_refuse(a, l, "the task list is too long", false);
     }
-    buf_clear(&l->list);
+    arena_done(&whole);
+    buf_done(&l->list); /* it may be large, and is rare */
 }
 
 static void on_frame(void *ctx, struct link *link, uint16_t type, const uint8_t *payload, size_t len) {
@@ -598,10 +613,7 @@ static void on_close(void *ctx, struct link *link, enum link_reason reason, cons
                   err ? err->text : "");
         if (a->m->current) offers_drop_agent(a->m->offers, l->agent);
     }
-    if (l->uses == 0) {
-        buf_done(&l->hello);
-        free(l);
-    }
+    link_drop(l);
 }
 
 static void on_accept(void *ctx, struct link *link) {
@@ -634,7 +646,9 @@ void agents_leader_changed(struct agents *a) {
             if (l->agent < a->soft_cap && a->soft[l->agent].here == l) a->soft[l->agent].here = NULL;
             l->state = LINK_TOLD;
         }
-        if ((l->state == LINK_TOLD || l->state == LINK_WAITING) && !l->uses) link_tell_leader(a, l);
+        /* A Hello that waited for us grows old when another leads: the agent says it anew when we call it. */
+        if (l->state == LINK_WAITING && a->m->role != REPLICA_LEADER) l->state = LINK_TOLD;
+        if (l->state == LINK_TOLD || l->state == LINK_WAITING) link_tell_leader(a, l);
     }
 }
 
@@ -646,7 +660,7 @@ void agents_current(struct agents *a) {
     while (q != &a->links) {
         struct agent_link *l = QUEUE_ENTRY(q, struct agent_link, on_list);
         q = q->next;
-        if (l->state == LINK_WAITING && l->uses == 0) hello_serve(a, l);
+        if (l->state == LINK_WAITING) hello_serve(a, l, false);
     }
 }
 

@@ -124,8 +124,14 @@ Mesos__V1__TaskStatus *event_status(const struct master *m, const struct task *t
         s->message = NULL;
         s->has_data = 0;
     }
-    if (reconciliation || !task->unacked) s->has_uuid = 0;
-    return s;
+    /* What must be acknowledged, and whose it is, is the log's to say, not the bytes that the agent sent along. */
+    s->has_uuid = !reconciliation && task->unacked;
+    s->uuid = (ProtobufCBinaryData){.len = sizeof task->uuid, .data = (uint8_t *)task->uuid};
+    s->task_id = event_task_id(task->id, arena);
+    if (!s->executor_id) s->executor_id = event_executor_id(task->id, arena);
+    const char *agent_id = task_agent_id(m, task);
+    if (agent_id) s->agent_id = event_agent_id(agent_id, arena);
+    return s->task_id && s->executor_id && (s->agent_id || !agent_id) ? s : NULL;
 }
 
 static Mesos__V1__Resource__AllocationInfo *event_allocation(const char *role, struct arena *arena) {

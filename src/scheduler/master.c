@@ -256,6 +256,8 @@ static int master_restore(void *ctx, const uint8_t *data, size_t len, struct err
     if (rc) return rc;
     memset(m->hashes, 0, MASTER_HASHES * sizeof *m->hashes);
     master_entry_applied(m, state_applied_index(m->state));
+    agents_leader_changed(m->agents); /* the snapshot may be the first to say where the leader listens */
+    api_retry_held(m->api, clock_mono_ms());
     return 0;
 }
 
@@ -302,14 +304,19 @@ static void master_closed_one(void *ctx) {
     if (--stop->pending == 0) net_close(stop->m->net, NULL, NULL);
 }
 
+static void master_replica_closed(void *ctx) {
+    struct master_stop *stop = ctx;
+    api_close(stop->m->api, master_closed_one, stop);
+    agents_close(stop->m->agents, master_closed_one, stop);
+}
+
+/* The replica goes first: its last calls, tickets that come back dropped, still find everybody they are for. */
 static void master_close_all(struct master *m, struct master_stop *stop) {
-    *stop = (struct master_stop){.m = m, .pending = 3};
+    *stop = (struct master_stop){.m = m, .pending = 2};
     uv_timer_stop(&m->timer);
     uv_close((uv_handle_t *)&m->timer, NULL);
     master_step_down(m);
-    api_close(m->api, master_closed_one, stop);
-    agents_close(m->agents, master_closed_one, stop);
-    replica_close(m->replica, master_closed_one, stop);
+    replica_close(m->replica, master_replica_closed, stop);
 }
 
 struct master_signals {
