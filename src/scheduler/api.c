@@ -73,32 +73,42 @@ void call_unavailable(struct http_exchange *x, const char *text) {
     http_reply(x, 503, fields, 2, text, strlen(text));
 }
 
-/* Whether one media range of an Accept value allows `type`/`subtype`; "q=0" excludes. */
-static bool range_allows(const char *range, size_t len, const char *type, const char *subtype) {
+/* How closely one media range of an Accept value names `type`/`subtype`: 3 exactly, 2 by its type, 1 anything, 0 not at
+ * all; and whether it allows it ("q=0" does not). */
+static int range_match(const char *range, size_t len, const char *type, const char *subtype, bool *ret_allows) {
     size_t name = 0;
     while (name < len && range[name] != ';' && range[name] != ' ')
         name++;
     const char *slash = memchr(range, '/', name);
-    if (!slash) return false;
+    if (!slash) return 0;
     size_t type_len = (size_t)(slash - range), sub_len = name - type_len - 1;
     bool any_type = type_len == 1 && range[0] == '*', any_sub = sub_len == 1 && slash[1] == '*';
-    if (!any_type && (type_len != strlen(type) || strncasecmp(range, type, type_len))) return false;
-    if (!any_sub && (any_type || sub_len != strlen(subtype) || strncasecmp(slash + 1, subtype, sub_len))) return false;
+    if (!any_type && (type_len != strlen(type) || strncasecmp(range, type, type_len))) return 0;
+    if (!any_sub && (any_type || sub_len != strlen(subtype) || strncasecmp(slash + 1, subtype, sub_len))) return 0;
+    *ret_allows = true;
     for (size_t i = name; i + 2 < len; i++)
-        if ((range[i] == 'q' || range[i] == 'Q') && range[i + 1] == '=') return strtod(range + i + 2, NULL) > 0;
-    return true;
+        if ((range[i] == 'q' || range[i] == 'Q') && range[i + 1] == '=') *ret_allows = strtod(range + i + 2, NULL) > 0;
+    return any_type ? 1 : any_sub ? 2 : 3;
 }
 
+/* The range that names it most closely decides. */
 static bool accepts(const struct http_request *r, const char *type, const char *subtype) {
     const char *value;
+    int best = 0;
+    bool allowed = false;
     for (size_t n = 0; (value = http_request_header_nth(r, "Accept", n)); n++)
         for (const char *at = value; *at;) {
             at += strspn(at, " ,\t");
             size_t len = strcspn(at, ",");
-            if (len && range_allows(at, len, type, subtype)) return true;
+            bool allows = false;
+            int match = len ? range_match(at, len, type, subtype, &allows) : 0;
+            if (match > best) {
+                best = match;
+                allowed = allows;
+            }
             at += len;
         }
-    return false;
+    return allowed;
 }
 
 bool call_accepts(const struct http_request *r, enum encoding *ret) {

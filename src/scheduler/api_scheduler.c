@@ -14,11 +14,14 @@
 #include "wire/json.h"
 #include "wire/protobuf.h"
 
-#define CALL(name)       MESOS__V1__SCHEDULER__CALL__TYPE__##name
-#define ACCEPT_TASKS_MAX OUTCOME_TASKS_MAX
+#define CALL(name)          MESOS__V1__SCHEDULER__CALL__TYPE__##name
+#define ACCEPT_TASKS_MAX    OUTCOME_TASKS_MAX
+#define ACCEPT_OFFERS_MAX   1000
+#define RECONCILE_TASKS_MAX 20000 /* named in one call: their answers fit the backlog of a stream */
 
 /* What a durable call remembers while its command is in the log. */
 struct pending {
+    struct queue on_list; /* ACCEPT: in master.accepting */
     struct http_exchange *x;
     enum encoding encoding;
     uint32_t framework;
@@ -27,12 +30,13 @@ struct pending {
     uint64_t refuse_ms;
     uint32_t role, agent;
     struct resources left; /* ACCEPT: of the offers, not taken by its tasks */
-    char **task_ids;       /* ACCEPT: in the order of the command */
+    char **task_ids;       /* ACCEPT: in the order of the command; KILL: the one */
     size_t task_count;
     char *agent_id;
 };
 
 static void pending_free(struct pending *p) {
+    queue_remove(&p->on_list);
     for (size_t i = 0; i < p->task_count; i++)
         free(p->task_ids[i]);
     free(p->task_ids);
@@ -45,6 +49,7 @@ static void pending_free(struct pending *p) {
 static struct pending *pending_new(struct call *call, uint32_t framework) {
     struct pending *p = calloc(1, sizeof *p);
     if (!p) return NULL;
+    queue_init(&p->on_list);
     p->x = call->x;
     p->framework = framework;
     return p;
@@ -55,7 +60,10 @@ static void reply_accepted(struct http_exchange *x) {
 }
 
 static void reply_proposal_refused(struct http_exchange *x, int rc) {
-    call_unavailable(x, rc == ERR_BUSY ? "The master is busy, try again" : "Leadership is changing, try again");
+    if (rc == ERR_LIMIT)
+        http_reply_text(x, 413, "The call is larger than 1 MiB in the log");
+    else
+        call_unavailable(x, rc == ERR_BUSY ? "The master is busy, try again" : "Leadership is changing, try again");
 }
 
 /* 202 once applied: what most durable calls answer. */
@@ -86,6 +94,8 @@ static void done_subscribe(struct master *m, void *ctx, int status, const struct
         call_unavailable(p->x, "Leadership was lost: the outcome is unknown");
     else if (outcome->code == OUTCOME_REFUSED)
         sessions_refuse(p->x, p->encoding, outcome->reason);
+    else if (!m->current) /* applied after we were deposed: its stream is the new leader's to begin */
+        call_unavailable(p->x, "Leadership was lost");
     else
         sessions_subscribed(m->sessions, outcome->framework, p->x, p->encoding);
     pending_free(p);
@@ -153,11 +163,12 @@ struct accept {
     struct resources pool; /* what is left of them while tasks are taken out */
 };
 
-static void accept_gather(struct call *call, const Mesos__V1__Scheduler__Call__Accept *a, uint32_t framework,
+static bool accept_gather(struct call *call, const Mesos__V1__Scheduler__Call__Accept *a, uint32_t framework,
                           struct arena *arena, struct accept *ret) {
     struct accept r = {.valid = true};
     r.offers = arena_alloc(arena, a->n_offer_ids * sizeof *r.offers);
-    for (size_t i = 0; r.offers && i < a->n_offer_ids; i++) {
+    if (!r.offers) return false;
+    for (size_t i = 0; i < a->n_offer_ids; i++) {
         struct offer *offer = offers_find(call->m->offers, a->offer_ids[i]->value, framework);
         bool repeated = false;
         for (size_t k = 0; k < r.offer_count; k++)
@@ -174,6 +185,7 @@ static void accept_gather(struct call *call, const Mesos__V1__Scheduler__Call__A
     for (size_t i = 0; r.valid && i < r.offer_count; i++)
         if (resources_add(&r.pool, &r.offers[i]->resources)) r.valid = false;
     *ret = r;
+    return true;
 }
 
 /* The Mesos Task without what the state holds in typed fields; empty when there is nothing to say. */
@@ -226,30 +238,31 @@ static int arena_bytes(const struct buf *b, struct arena *arena, ProtobufCBinary
     return 0;
 }
 
-/* One TaskLaunch of the command: refused with a text, or with its resources taken out of the pool. */
-static int launch_make(struct accept *accept, Mesos__V1__TaskInfo *t, const char *agent_id, struct arena *arena,
-                       struct buf *scratch, Conclave__Log__TaskLaunch **ret) {
+/* One TaskLaunch of the command: refused with a text (`refusal` if that is given), or with its resources taken out of
+ * the pool. */
+static int launch_make(struct accept *accept, Mesos__V1__TaskInfo *t, const char *agent_id, const char *refusal,
+                       struct arena *arena, struct buf *scratch, Conclave__Log__TaskLaunch **ret) {
     Conclave__Log__TaskLaunch *l = ARENA_MESSAGE(arena, Conclave__Log__TaskLaunch, CONCLAVE__LOG__TASK_LAUNCH__INIT);
     if (!l) return ERR_LIMIT;
     struct resources r = {0};
     struct err err;
-    const char *refusal = NULL;
-    if (validate_task(t, accept->valid ? agent_id : NULL, &r, &err))
+    buf_clear(scratch);
+    int rc = protobuf_print(&t->base, scratch);
+    if (rc) return rc;
+    if (scratch->len > STATE_TASK_BYTES_MAX) {
+        refusal = "Task is larger than 64 KiB";
+        buf_clear(scratch);
+    }
+    if (!refusal && validate_task(t, accept->valid ? agent_id : NULL, &r, &err))
         refusal = arena_strndup(arena, err.text, strlen(err.text));
-    else if (accept->valid && resources_sub(&accept->pool, &r))
+    if (!refusal && accept->valid && resources_sub(&accept->pool, &r))
         refusal = "Task uses more resources than are left of the offers";
     l->task_id = t->task_id->value;
     l->name = t->name;
     l->refusal = (char *)refusal;
     l->resources = log_resources(&r, arena);
     resources_done(&r);
-    buf_clear(scratch);
-    int rc = l->resources ? protobuf_print(&t->base, scratch) : ERR_LIMIT;
-    if (rc == 0 && scratch->len > STATE_TASK_BYTES_MAX) {
-        l->refusal = (char *)"Task is larger than 64 KiB";
-        buf_clear(scratch);
-    }
-    if (rc == 0) rc = arena_bytes(scratch, arena, &l->info);
+    rc = l->resources ? arena_bytes(scratch, arena, &l->info) : ERR_LIMIT;
     buf_clear(scratch);
     if (rc == 0 && !l->refusal) rc = task_view(t, scratch);
     if (rc == 0 && scratch->len) {
@@ -260,12 +273,24 @@ static int launch_make(struct accept *accept, Mesos__V1__TaskInfo *t, const char
     return rc;
 }
 
+/* The tasks of one operation; its type says what it is, whatever other members are set. */
+static size_t operation_tasks(const Mesos__V1__Offer__Operation *op, Mesos__V1__TaskInfo ***ret, bool *ret_group) {
+    bool group = op->has_type && op->type == MESOS__V1__OFFER__OPERATION__TYPE__LAUNCH_GROUP;
+    bool launch = op->has_type && op->type == MESOS__V1__OFFER__OPERATION__TYPE__LAUNCH;
+    *ret_group = group;
+    *ret = NULL;
+    if (launch && op->launch) *ret = op->launch->task_infos;
+    if (group && op->launch_group && op->launch_group->task_group) *ret = op->launch_group->task_group->tasks;
+    if (!*ret) return 0;
+    return group ? op->launch_group->task_group->n_tasks : op->launch->n_task_infos;
+}
+
 static size_t accept_task_count(const Mesos__V1__Scheduler__Call__Accept *a) {
     size_t n = 0;
     for (size_t i = 0; i < a->n_operations; i++) {
-        if (a->operations[i]->launch) n += a->operations[i]->launch->n_task_infos;
-        if (a->operations[i]->launch_group && a->operations[i]->launch_group->task_group)
-            n += a->operations[i]->launch_group->task_group->n_tasks;
+        Mesos__V1__TaskInfo **tasks;
+        bool group;
+        n += operation_tasks(a->operations[i], &tasks, &group);
     }
     return n;
 }
@@ -283,16 +308,13 @@ static int accept_make(struct call *call, const Mesos__V1__Scheduler__Call__Acce
     if (!ret->tasks) return ERR_LIMIT;
     buf_init(&scratch, REPLICA_COMMAND_MAX);
     for (size_t i = 0; rc == 0 && i < a->n_operations; i++) {
-        const Mesos__V1__Offer__Operation *op = a->operations[i];
-        for (size_t k = 0; rc == 0 && op->launch && k < op->launch->n_task_infos; k++)
-            rc = launch_make(accept, op->launch->task_infos[k], agent ? agent->id : NULL, arena, &scratch,
+        Mesos__V1__TaskInfo **tasks;
+        bool group;
+        size_t n = operation_tasks(a->operations[i], &tasks, &group);
+        for (size_t k = 0; rc == 0 && k < n; k++)
+            rc = launch_make(accept, tasks[k], agent ? agent->id : NULL,
+                             group ? "Task groups are not supported by this version" : NULL, arena, &scratch,
                              &ret->tasks[ret->n_tasks++]);
-        const Mesos__V1__TaskGroupInfo *group = op->launch_group ? op->launch_group->task_group : NULL;
-        for (size_t k = 0; rc == 0 && group && k < group->n_tasks; k++) {
-            rc = launch_make(accept, group->tasks[k], agent ? agent->id : NULL, arena, &scratch,
-                             &ret->tasks[ret->n_tasks]);
-            if (rc == 0) ret->tasks[ret->n_tasks++]->refusal = (char *)"Task groups are not supported by this version";
-        }
     }
     buf_done(&scratch);
     return rc;
@@ -315,13 +337,9 @@ static void done_accept(struct master *m, void *ctx, int status, const struct ou
     reply_accepted(p->x);
     for (uint32_t i = 0; i < outcome->task_count && i < p->task_count; i++) {
         const struct task_outcome *t = &outcome->tasks[i];
-        const struct task *task = t->task ? state_task(m->state, t->task) : NULL;
         if (t->launched) continue;
-        if (task && t->mesos_reason < 0)
-            sessions_update(m->sessions, task, false);
-        else
-            sessions_update_made(m->sessions, p->framework, p->task_ids[i], p->agent_id, t->state, t->mesos_reason,
-                                 t->reason);
+        sessions_update_made(m->sessions, p->framework, p->task_ids[i], p->agent_id, t->state, t->mesos_reason,
+                             t->reason);
     }
     accept_release(m, p);
     pending_free(p);
@@ -355,7 +373,14 @@ static void call_accept(struct call *call, const Mesos__V1__Scheduler__Call__Acc
         call_reply_text(call, 413, "Too many tasks in one ACCEPT");
         return;
     }
-    accept_gather(call, a, framework, arena, &accept);
+    if (a->n_offer_ids > ACCEPT_OFFERS_MAX) {
+        call_reply_text(call, 413, "Too many offers in one ACCEPT");
+        return;
+    }
+    if (!accept_gather(call, a, framework, arena, &accept)) {
+        call_reply_text(call, 413, "The call needs too much memory");
+        return;
+    }
     if (accept_task_count(a) == 0) { /* a decline in other words */
         for (size_t i = 0; i < accept.offer_count; i++)
             offers_return(call->m->offers, accept.offers[i], refuse_ms);
@@ -375,13 +400,11 @@ static void call_accept(struct call *call, const Mesos__V1__Scheduler__Call__Acc
     if (rc == 0) {
         for (size_t i = 0; i < accept.offer_count; i++)
             offers_accept(call->m->offers, accept.offers[i]);
+        queue_push(&call->m->accepting, &p->on_list);
         return;
     }
     if (p) pending_free(p);
-    if (rc == ERR_LIMIT)
-        call_reply_text(call, 413, "The ACCEPT is larger than 1 MiB in the log");
-    else
-        reply_proposal_refused(call->x, rc);
+    reply_proposal_refused(call->x, rc);
 }
 
 static void call_decline(struct call *call, const Mesos__V1__Scheduler__Call__Decline *d, uint32_t framework) {
@@ -395,62 +418,85 @@ static void call_decline(struct call *call, const Mesos__V1__Scheduler__Call__De
 
 /* ---- the others ---- */
 
-static void reconcile_unknown(struct call *call, const struct framework *f,
-                              const Mesos__V1__Scheduler__Call__Reconcile__Task *t) {
-    bool aware = f->capabilities & CAP_PARTITION_AWARE;
-    const char *agent_id = t->agent_id ? t->agent_id->value : NULL;
-    const struct agent *agent = agent_id ? state_agent_by_id(call->m->state, agent_id) : NULL;
-    uint32_t state = TASK_UNKNOWN;
-    if (agent)
+/* An ACCEPT under way launches it: to call it unknown would be a lie a moment later. */
+static bool task_accepting(const struct master *m, uint32_t framework, const char *task_id) {
+    for (const struct queue *q = m->accepting.next; q != &m->accepting; q = q->next) {
+        const struct pending *p = QUEUE_ENTRY(q, struct pending, on_list);
+        for (size_t i = 0; p->framework == framework && i < p->task_count; i++)
+            if (!strcmp(p->task_ids[i], task_id)) return true;
+    }
+    return false;
+}
+
+/* One answer of explicit reconciliation. */
+static void reconcile_task(struct master *m, uint32_t framework, const char *task_id, const char *agent_id) {
+    const struct framework *f = state_framework(m->state, framework);
+    const struct task *task = state_task_by_id(m->state, framework, task_id);
+    if (!f) return;
+    if (task) {
+        sessions_update(m->sessions, task, true);
+        return;
+    }
+    const struct agent *agent = agent_id ? state_agent_by_id(m->state, agent_id) : NULL;
+    uint32_t state = f->capabilities & CAP_PARTITION_AWARE ? TASK_UNKNOWN : TASK_LOST;
+    const char *text = "Reconciliation: Task is unknown";
+    if (task_accepting(m, framework, task_id)) {
+        state = TASK_STAGING;
+        text = "Reconciliation: Task is being launched";
+    } else if (agent && state == TASK_UNKNOWN) {
         state = agent->status == AGENT_ACTIVE        ? TASK_GONE
                 : agent->status == AGENT_GONE_STATUS ? TASK_GONE_BY_OPERATOR
                                                      : TASK_UNREACHABLE;
-    sessions_update_made(call->m->sessions, f->number, t->task_id->value, agent_id, aware ? state : TASK_LOST,
-                         MESOS__V1__TASK_STATUS__REASON__REASON_RECONCILIATION, "Reconciliation: Task is unknown");
+    }
+    sessions_update_made(m->sessions, framework, task_id, agent_id, state,
+                         MESOS__V1__TASK_STATUS__REASON__REASON_RECONCILIATION, text);
 }
 
 static void call_reconcile(struct call *call, const Mesos__V1__Scheduler__Call__Reconcile *r,
                            const struct framework *f) {
-    for (size_t i = 0; i < r->n_tasks; i++) {
-        const struct task *task = state_task_by_id(call->m->state, f->number, r->tasks[i]->task_id->value);
-        if (task)
-            sessions_update(call->m->sessions, task, true);
-        else
-            reconcile_unknown(call, f, r->tasks[i]);
+    if (r->n_tasks > RECONCILE_TASKS_MAX) {
+        call_reply_text(call, 413, "Too many tasks in one RECONCILE");
+        return;
     }
-    for (const struct queue *q = f->tasks.next; r->n_tasks == 0 && q != &f->tasks; q = q->next)
-        sessions_update(call->m->sessions, QUEUE_ENTRY(q, struct task, in_framework), true);
+    for (size_t i = 0; i < r->n_tasks; i++)
+        reconcile_task(call->m, f->number, r->tasks[i]->task_id->value,
+                       r->tasks[i]->agent_id ? r->tasks[i]->agent_id->value : NULL);
+    if (r->n_tasks == 0) sessions_reconcile(call->m->sessions, f->number);
     reply_accepted(call->x);
 }
 
+/* Whether there is such a task is known when the command is applied, behind any ACCEPT before it. If there is none, or
+ * it has ended, the answer is that of an explicit RECONCILE. */
+static void done_kill(struct master *m, void *ctx, int status, const struct outcome *outcome) {
+    struct pending *p = ctx;
+    if (status == 0 && m->current) {
+        const struct task *task = state_task_by_id(m->state, p->framework, p->task_ids[0]);
+        if (outcome->code != OUTCOME_REFUSED && (!task || task->completed))
+            reconcile_task(m, p->framework, p->task_ids[0], p->agent_id);
+    }
+    done_accepted(m, p, status, outcome);
+}
+
 static void call_kill(struct call *call, const Mesos__V1__Scheduler__Call__Kill *k, const struct framework *f) {
-    const struct task *task = state_task_by_id(call->m->state, f->number, k->task_id->value);
-    if (!task || task->completed) { /* answered as an explicit RECONCILE of it */
-        Mesos__V1__Scheduler__Call__Reconcile__Task wanted = MESOS__V1__SCHEDULER__CALL__RECONCILE__TASK__INIT;
-        wanted.task_id = k->task_id;
-        wanted.agent_id = k->agent_id;
-        if (task)
-            sessions_update(call->m->sessions, task, true);
-        else
-            reconcile_unknown(call, f, &wanted);
-        reply_accepted(call->x);
-        return;
-    }
-    const struct agent *agent = state_agent(call->m->state, task->agent);
-    if (k->agent_id && agent && strcmp(k->agent_id->value, agent->id)) {
-        reply_accepted(call->x);
-        return;
-    }
     Conclave__Log__TaskKill kill = CONCLAVE__LOG__TASK_KILL__INIT;
     Conclave__Log__Command command = CONCLAVE__LOG__COMMAND__INIT;
+    const struct agent *agent = k->agent_id ? state_agent_by_id(call->m->state, k->agent_id->value) : NULL;
     kill.framework = f->number;
     kill.task_id = k->task_id->value;
+    kill.has_agent = k->agent_id != NULL; /* a task of another agent is left alone; 0 is nobody's number */
+    kill.agent = agent ? agent->number : 0;
     if (k->kill_policy && k->kill_policy->grace_period && k->kill_policy->grace_period->nanoseconds >= 0) {
         kill.has_grace_ms = 1;
         kill.grace_ms = (uint64_t)k->kill_policy->grace_period->nanoseconds / 1000000;
     }
     command.task_kill = &kill;
-    propose_accepted(call, &command, f->number);
+    struct pending *p = pending_new(call, f->number);
+    bool ok = p && (p->task_ids = calloc(1, sizeof *p->task_ids)) && (p->task_ids[0] = strdup(kill.task_id)) &&
+              ++p->task_count && (!k->agent_id || (p->agent_id = strdup(k->agent_id->value)));
+    int rc = ok ? master_propose(call->m, &command, done_kill, p) : ERR_BUSY;
+    if (rc == 0) return;
+    if (p) pending_free(p);
+    reply_proposal_refused(call->x, rc);
 }
 
 static void call_acknowledge(struct call *call, const Mesos__V1__Scheduler__Call__Acknowledge *a,

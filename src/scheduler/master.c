@@ -368,6 +368,7 @@ int master_run(const struct master_config *config) {
     CHECK(uv_loop_init(&loop) == 0);
     *m = (struct master){.magic = MASTER_MAGIC, .config = config, .loop = &loop, .first_commit_ms = -1};
     m->started_wall_ms = clock_wall_ms();
+    queue_init(&m->accepting);
     buf_init(&m->scratch, REPLICA_COMMAND_MAX);
     int rc = master_open(m, &err);
     if (rc) {

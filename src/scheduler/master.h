@@ -16,6 +16,7 @@
 #include <stdint.h>
 #include <uv.h>
 
+#include "base/queue.h"
 #include "conclave/log.pb-c.h"
 #include "conclave/link.pb-c.h"
 #include "consensus/replica.h"
@@ -75,7 +76,7 @@ struct master {
     struct offers *offers;
     struct agents *agents;
     struct api *api;
-    struct link_server *link_server;
+    struct queue accepting; /* ACCEPTs in the log, not applied yet; of api_scheduler.c */
     uv_timer_t timer;
 
     struct master_hash *hashes; /* ring of MASTER_HASHES, by index modulo */
