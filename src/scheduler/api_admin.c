@@ -157,11 +157,18 @@ static void admin_status(struct call *call, struct arena *arena) {
 
 /* ---- hash, log ---- */
 
+/* Leaves *ret alone when `name` is absent; false, answered with 400, when it is not a number. */
 static bool query_u64(const struct call *call, const char *name, uint64_t *ret) {
     char text[24], *end;
-    if (http_query_get(call->request->query, name, text, sizeof text)) return false;
-    *ret = strtoull(text, &end, 10);
-    return text[0] >= '0' && text[0] <= '9' && *end == '\0';
+    int rc = http_query_get(call->request->query, name, text, sizeof text);
+    if (rc == ERR_NOT_FOUND) return true;
+    uint64_t value = rc ? 0 : strtoull(text, &end, 10);
+    if (rc || text[0] < '0' || text[0] > '9' || *end) {
+        call_reply_text(call, 400, "A query value that should be a number is not");
+        return false;
+    }
+    *ret = value;
+    return true;
 }
 
 static void admin_hash(struct call *call) {
@@ -170,7 +177,7 @@ static void admin_hash(struct call *call) {
     while (oldest > 1 && applied - (oldest - 1) < MASTER_HASHES &&
            m->hashes[(oldest - 1) % MASTER_HASHES].index == oldest - 1)
         oldest--;
-    (void)query_u64(call, "index", &index);
+    if (!query_u64(call, "index", &index)) return;
     const struct master_hash *h = &m->hashes[index % MASTER_HASHES];
     if (index == 0 || h->index != index) {
         call_reply_text(call, 404, index > applied ? "Not applied here yet" : "No longer remembered here");
@@ -218,11 +225,11 @@ static void log_entry(void *ctx, uint64_t index, uint64_t term, int type, const 
 static void admin_log(struct call *call, struct arena *arena) {
     struct master *m = call->m;
     struct replica_status r;
-    uint64_t from = 0, count = 100, first = 0;
+    uint64_t count = 100, first = 0;
     struct err err = {0};
     replica_status(m->replica, &r);
-    if (!query_u64(call, "from", &from)) from = r.first_index;
-    (void)query_u64(call, "count", &count);
+    uint64_t from = r.first_index;
+    if (!query_u64(call, "from", &from) || !query_u64(call, "count", &count)) return;
     if (count > LOG_COUNT_MAX) count = LOG_COUNT_MAX;
     Conclave__Admin__Log out = CONCLAVE__ADMIN__LOG__INIT;
     out.first = r.first_index;
@@ -310,7 +317,7 @@ static void admin_tasks(struct call *call, struct arena *arena) {
     uint64_t limit = ADMIN_TASKS_DEFAULT;
     bool by_task = http_query_get(call->request->query, "task", task, sizeof task) == 0;
     bool by_framework = http_query_get(call->request->query, "framework", framework, sizeof framework) == 0;
-    (void)query_u64(call, "limit", &limit);
+    if (!query_u64(call, "limit", &limit)) return;
     const struct framework *f = by_framework ? state_framework_by_id(m->state, framework) : NULL;
     struct state_counts counts;
     state_counts(m->state, &counts);

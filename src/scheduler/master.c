@@ -316,6 +316,7 @@ static void master_close_all(struct master *m, struct master_stop *stop) {
     uv_timer_stop(&m->timer);
     uv_close((uv_handle_t *)&m->timer, NULL);
     master_step_down(m);
+    offers_close(m->offers);
     replica_close(m->replica, master_replica_closed, stop);
 }
 
@@ -395,6 +396,6 @@ int master_run(const struct master_config *config) {
     buf_done(&m->scratch);
     state_free(m->state);
     free(m->hashes);
-    (void)uv_loop_close(&loop);
+    CHECK(uv_loop_close(&loop) == 0);
     return m->exit_status;
 }

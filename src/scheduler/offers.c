@@ -116,6 +116,10 @@ static void offers_clear(struct offers *o) {
     o->count = o->book_count = 0;
 }
 
+void offers_close(struct offers *o) {
+    uv_close((uv_handle_t *)&o->round, NULL);
+}
+
 void offers_free(struct offers *o) {
     if (!o) return;
     offers_clear(o);
@@ -130,7 +134,7 @@ void offers_reset(struct offers *o) {
 }
 
 void offers_wake(struct offers *o) {
-    if (o->wanted || !o->m->current) return;
+    if (o->wanted || !o->m->current) return; /* a master that ends is not current */
     /* Rounds may take a fifth of the thread, not more: it also replicates and answers. */
     uint64_t now = clock_mono_ms(), next = o->last_round_ms + OFFERS_GAP_MS + 4 * o->round_ms;
     o->wanted = true;

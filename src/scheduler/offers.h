@@ -21,6 +21,8 @@ struct offer {
 };
 
 int offers_new(struct master *m, struct offers **ret);
+/* No round from here on; the loop must run once more before offers_free. */
+void offers_close(struct offers *o);
 void offers_free(struct offers *o);
 /* Forgets everything: a new term. */
 void offers_reset(struct offers *o);
