@@ -32,6 +32,7 @@ static const struct route routes[] = {
     {"/slaves", ROUTE_LEADER, api_slaves},
     {"/frameworks", ROUTE_LEADER, api_frameworks},
     {"/tasks", ROUTE_LEADER, api_tasks},
+    {"/", ROUTE_EXACT, api_index},
     {"/health", 0, route_health},
     {"/version", 0, api_version},
     {"/redirect", ROUTE_EXACT, api_redirect},

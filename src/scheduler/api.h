@@ -39,6 +39,7 @@ void call_unavailable(struct http_exchange *x, const char *text);
 bool call_accepts(const struct http_request *request, enum encoding *ret);
 
 /* Handlers. Each answers the exchange, now or later. */
+void api_index(struct call *call);     /* api_index.c: GET / */
 void api_scheduler(struct call *call); /* api_scheduler.c: POST /api/v1/scheduler */
 void api_state(struct call *call);     /* api_legacy.c */
 void api_state_summary(struct call *call);
