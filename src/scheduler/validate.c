@@ -152,9 +152,15 @@ uint64_t validate_failover_ms(const Mesos__V1__FrameworkInfo *info) {
 }
 
 static int validate_health(const Mesos__V1__HealthCheck *h, struct err *err) {
-    if (h->delay_seconds < 0 || h->interval_seconds < 0 || h->timeout_seconds < 0 || h->grace_period_seconds < 0)
-        return err_set(err, ERR_INVALID, "health check times must not be negative");
+    if (!(h->delay_seconds >= 0 && h->interval_seconds >= 0 && h->timeout_seconds >= 0 && h->grace_period_seconds >= 0))
+        return err_set(err, ERR_INVALID, "health check times must not be negative or NaN");
     if (!h->has_type && !h->command && !h->http) return err_set(err, ERR_INVALID, "health check has no type");
+    if ((h->has_type && h->type == MESOS__V1__HEALTH_CHECK__TYPE__COMMAND && !h->command) ||
+        (h->has_type && h->type == MESOS__V1__HEALTH_CHECK__TYPE__HTTP && !h->http) ||
+        (h->has_type && h->type == MESOS__V1__HEALTH_CHECK__TYPE__TCP && !h->tcp))
+        return err_set(err, ERR_INVALID, "health check lacks what its type needs");
+    if (h->http && h->http->scheme && strcmp(h->http->scheme, "http") && strcmp(h->http->scheme, "https"))
+        return err_set(err, ERR_INVALID, "health check scheme must be http or https");
     if (h->http && h->http->path && h->http->path[0] != '/')
         return err_set(err, ERR_INVALID, "health check path must begin with '/'");
     return 0;
