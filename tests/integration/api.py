@@ -473,7 +473,7 @@ def reading(c: Cluster) -> None:
         for line in metrics[2].decode().splitlines():
             expect(line.startswith("# ") or float(line.split(" ")[-1]) >= 0, line)
         equal(get_json(host, "/metrics/snapshot")["master/elected"], 1 if host == c.leader else 0, "master/elected")
-    for path in ("/nothing", "/", "/api/v1", "/stateful", "/master"):
+    for path in ("/nothing", "/api/v1", "/stateful", "/master"):
         equal(get(c.leader, path)[0], 404, path)
 
 
