@@ -158,19 +158,26 @@ class Cluster:
         return subprocess.run([BINARY, *arguments], capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL,
                               env={**os.environ, "CONCLAVE_MASTERS": self.http}, check=False)
 
-    def _shims(self) -> list:
-        """Processes that an agent of ours left behind: their command line names our folder."""
-        found, mark = [], os.fsencode(str(self.where)) + b"/"
+    def _left_behind(self) -> list:
+        """Shims that agents of ours left behind (their command line names our folder), and all below them."""
+        parents, shims, mark = {}, set(), os.fsencode(str(self.where)) + b"/"
         for entry in os.scandir("/proc"):
-            if entry.name.isdigit() and int(entry.name) != os.getpid():
-                try:
-                    with open(f"/proc/{entry.name}/cmdline", "rb") as file:
-                        words = file.read().split(b"\0")
-                except OSError:
-                    continue
-                if b"shim" in words and any(mark in word for word in words):
-                    found.append(int(entry.name))
-        return found
+            if not entry.name.isdigit() or int(entry.name) == os.getpid():
+                continue
+            try:
+                with open(f"/proc/{entry.name}/cmdline", "rb") as file:
+                    words = file.read().split(b"\0")
+                with open(f"/proc/{entry.name}/stat", encoding="ascii", errors="replace") as file:
+                    parents[int(entry.name)] = int(file.read().rsplit(")", 1)[1].split()[1])
+            except OSError:     # it ended meanwhile
+                continue
+            if b"shim" in words and any(mark in word for word in words):
+                shims.add(int(entry.name))
+        ours, size = set(shims), -1
+        while len(ours) != size:
+            size = len(ours)
+            ours |= {pid for pid, parent in parents.items() if parent in ours}
+        return sorted(ours)
 
     def stop(self) -> None:
         for node in self.agents + self.masters:
@@ -178,7 +185,7 @@ class Cluster:
         for node in self.agents + self.masters:
             if node.process:
                 node.reap()
-        for pid in self._shims():
+        for pid in self._left_behind():
             try:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
