@@ -180,8 +180,10 @@ static int spawn(struct runner *r, const char *folder, int notice_fd, pid_t *ret
     char *const envp[] = {NULL};
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attr;
-    sigset_t none, all;
-    (void)sigemptyset(&none);
+    sigset_t orders, all; /* an order that comes before the shim listens must wait, not end it */
+    (void)sigemptyset(&orders);
+    (void)sigaddset(&orders, SHIM_TERMINATE);
+    (void)sigaddset(&orders, SHIM_FORCE);
     (void)sigfillset(&all);
     (void)posix_spawn_file_actions_init(&actions);
     (void)posix_spawnattr_init(&attr);
@@ -189,7 +191,7 @@ static int spawn(struct runner *r, const char *folder, int notice_fd, pid_t *ret
     (void)posix_spawn_file_actions_adddup2(&actions, STDIN_FILENO, STDOUT_FILENO);
     (void)posix_spawn_file_actions_adddup2(&actions, STDIN_FILENO, STDERR_FILENO);
     (void)posix_spawn_file_actions_adddup2(&actions, notice_fd, SHIM_FD_NOTICE);
-    (void)posix_spawnattr_setsigmask(&attr, &none);
+    (void)posix_spawnattr_setsigmask(&attr, &orders);
     (void)posix_spawnattr_setsigdefault(&attr, &all);
     (void)posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
     int sys = posix_spawn(ret_pid, image, &actions, &attr, argv, envp);

@@ -370,7 +370,7 @@ def kill(c: Cluster) -> None:
             f.call("KILL", {"task_id": {"value": task_id}})
             accept.join()
             f.call("KILL", {"task_id": {"value": task_id}})
-            f.update(task_id, "TASK_KILLED", "TASK_FAILED")
+            f.update(task_id, "TASK_KILLED")
 
 
 @claim
