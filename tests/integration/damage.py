@@ -34,8 +34,7 @@ class Folders:
 
     def __init__(self):
         self.cluster = Cluster(WHERE, agents=0, master_flags=("--segment-mb", "1", "--snapshot-mb", "1"))
-        for node in self.cluster.masters:
-            node.start()
+        self.cluster.start()
         self.cluster.ready()
         self.node = self.cluster.masters[0]
         self.fill()
