@@ -35,7 +35,7 @@ class Conclave(Peer):
         self._binary = pathlib.Path(binary or os.environ.get("CONCLAVE_BIN") or TOP / "build" / "conclave")
         self._w01_flags = list(w01)
         self._snapshot_mb = snapshot_mb
-        self._load_program = self._binary.parent / "tests" / "bench" / "commit_load"
+        self._load_program = pathlib.Path(os.environ.get("CONCLAVE_COMMIT_LOAD") or self._binary.parent / "tests" / "bench" / "commit_load")
         if not self._binary.exists():
             raise CannotMeasure(f"{self._binary} is missing: ./dev bench builds it")
         super().__init__(where)
