@@ -22,6 +22,7 @@ import itertools
 import json
 import os
 import random
+import shlex
 import socket
 import sys
 import threading
@@ -98,7 +99,7 @@ class Framework:
 
     def task(self, task_id: str, offer: dict) -> dict:
         seconds = random.randint(*TASK_SECONDS)
-        ledger = f"{self.ledger_dir}/{offer['hostname']}"
+        ledger = shlex.quote(f"{self.ledger_dir}/{offer['hostname']}")
         command = (f"echo start {task_id} $$ >> {ledger}; sleep {seconds}; echo end {task_id} $$ >> {ledger}")
         return {"name": task_id, "task_id": {"value": task_id}, "agent_id": offer["agent_id"], "command": {"value": command},
                 "resources": [{"name": "cpus", "type": "SCALAR", "scalar": {"value": 0.01}},

@@ -21,6 +21,7 @@ import os
 import pathlib
 import random
 import select
+import shlex
 import shutil
 import statistics
 import subprocess
@@ -42,8 +43,8 @@ LIVE = {"TASK_STAGING", "TASK_STARTING", "TASK_RUNNING"}
 LOOK_S = 0.05
 TRIGGERS = {"ACCEPT", "ACKNOWLEDGE"}
 # One to three seconds; the ledger is the agent's address.
-COMMAND = ('l={ledgers}/${{MESOS_AGENT_ENDPOINT%:*}}; echo "start $MESOS_TASK_ID $$" >> $l; '
-           'sleep $(($$ % 3 + 1)); echo "end $MESOS_TASK_ID $$" >> $l')
+COMMAND = ('l={ledgers}/"${{MESOS_AGENT_ENDPOINT%:*}}"; echo "start $MESOS_TASK_ID $$" >> "$l"; '
+           'sleep $(($$ % 3 + 1)); echo "end $MESOS_TASK_ID $$" >> "$l"')
 
 CLIENTS = {
     "mesos-framework": ("0.5.3", ["node", str(HERE / "mesos-framework" / "scheduler.js")]),
@@ -159,7 +160,7 @@ class Round:
         self.ledgers.mkdir()
         (self.where / "driver" / "logs").mkdir(parents=True)
         env = {**os.environ, "MASTERS": self.cluster.http, "TASKS": str(TASKS), "NAME": f"{self.name}-{os.getpid()}",
-               "COMMAND": COMMAND.format(ledgers=self.ledgers), "LOGS": str(self.where / "driver" / "logs"),
+               "COMMAND": COMMAND.format(ledgers=shlex.quote(str(self.ledgers))), "LOGS": str(self.where / "driver" / "logs"),
                "CLIENTS": str(INSTALLED)}
         with open(self.where / "driver.log", "ab") as log:
             self.driver = subprocess.Popen(["sh", "-c", 'exec "$@" 3>&1 1>&2', "driver", *CLIENTS[self.name][1]], env=env,
