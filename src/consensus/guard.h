@@ -23,9 +23,11 @@
  * breach ends the process
  *
  * It also owns the core's tick, time and random numbers: election timeout = election_ms + rank x 15 ms + U(0,5) ms,
- * where rank is our place by id among the voters other than the last known leader; candidates repeat their requests
- * every 20 ms; of two that stand at the same time the lower rank goes first, and a split vote is repeated after half an
- * election timeout; guard_peer_dead ends the wait at once. And it answers linearizable reads by asking a majority.
+ * where rank is our place by id among the voters other than the last known leader; a voter that has not heard from its
+ * leader for election_ms believes in it no more when somebody asks for its vote; candidates repeat their requests every
+ * tick for the first 20 ms and every 20 ms afterwards; of two that stand at the same time the lower rank goes first,
+ * and a split vote is repeated after half an election timeout; guard_peer_dead ends the wait at once. And it answers
+ * linearizable reads by asking a majority.
  *
  * Invariants it keeps: one entry is one buffer of a multiple of 8 bytes; the core never sees a failed write; nothing is
  * called back into the core from inside the core. Everything runs on one thread. Time and random numbers come from the
@@ -47,7 +49,7 @@
 #define GUARD_JITTER_MS      5u         /* added at random, 0..5 inclusive */
 #define GUARD_YIELD_MS       40u        /* how long one that stands gives way to another */
 #define GUARD_DEFER_MAX_MS   100u       /* and how long in all, for one loss of a leader */
-#define GUARD_VOTE_REPEAT_MS 20u        /* between two rounds of the same vote request, and of a read's probes */
+#define GUARD_VOTE_REPEAT_MS 20u        /* between two rounds of a vote request, and of a read's probes */
 #define GUARD_MESSAGE_BYTES  (1u << 20) /* entry bytes of one AppendEntries; a longer entry travels alone */
 #define GUARD_WINDOW_BYTES   (4u << 20) /* entry bytes sent to one peer and not yet answered */
 #define GUARD_FIRST_PATIENCE 4u   /* election timeouts that a leader's first write may take, see result_must_wait */
@@ -181,7 +183,7 @@ struct guard_counters {
     uint64_t snapshots_refused;           /* L */
     uint64_t checks;                      /* M: entries into the core that were checked */
     uint64_t held_dropped;                /* a held queue was full */
-    uint64_t votes_repeated, votes_deferred, probes, leaders_forgotten;
+    uint64_t votes_repeated, votes_deferred, probes, leaders_forgotten, leaders_doubted;
 };
 
 struct guard_peer_status {

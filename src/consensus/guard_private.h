@@ -131,7 +131,8 @@ struct guard {
     raft_id timer_leader; /* the running timer was set for these three */
     unsigned timer_members;
     raft_index timer_config;
-    bool hurry; /* guard_peer_dead ended the wait */
+    bool hurry;             /* guard_peer_dead ended the wait */
+    uint64_t vote_since_ms; /* when the present role and term began */
     uint64_t vote_sent_ms;
     bool deferring;          /* we have given way since the last leader was known */
     uint64_t defer_since_ms; /* when first */
@@ -211,7 +212,7 @@ void held_free(struct guard *g);
 int guard_random(struct raft_io *io, int min, int max);
 void vote_settle(struct guard *g); /* after the core has returned: leader, role and timer */
 void vote_tick(struct guard *g);
-/* A pre-vote request arrived: whether the core shall see it. */
+/* A request for a vote or a pre-vote arrived: whether the core shall see it. */
 bool vote_request(struct guard *g, const struct raft_request_vote *args);
 /* An answer to our pre-vote arrived: whether the core shall see it. */
 bool vote_answer(const struct guard *g, const struct raft_request_vote_result *args);

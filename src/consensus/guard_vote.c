@@ -61,8 +61,27 @@ static bool may_defer(struct guard *g) {
     return now - g->defer_since_ms < GUARD_DEFER_MAX_MS;
 }
 
+static void forget_leader(struct raft *r) {
+    raft_free(r->follower_state.current_leader.address);
+    r->follower_state.current_leader.address = NULL;
+    r->follower_state.current_leader.id = 0;
+}
+
+/* The core denies every vote while it knows a leader, and it knows one until its own timer runs out, which by rank is
+ * later than the timer of the one that asks: the first round of requests would always be in vain. What a vote must be
+ * denied for is a leader heard from within the election timeout itself (Raft, 4.2.3), so one that has been silent for
+ * longer is forgotten when somebody asks. */
+static void doubt_leader(struct guard *g) {
+    struct raft *r = g->r;
+    if (r->state != RAFT_FOLLOWER || r->follower_state.current_leader.id == 0) return;
+    if (guard_now(g) - r->election_timer_start < g->cfg.election_ms) return;
+    forget_leader(r);
+    g->count.leaders_doubted++;
+}
+
 bool vote_request(struct guard *g, const struct raft_request_vote *args) {
     const struct raft *r = g->r;
+    doubt_leader(g);
     if (!args->pre_vote || r->state != RAFT_CANDIDATE || args->candidate_id < r->id) return true;
     raft_index last = log_last(&r->log);
     raft_term term = log_term(&r->log, last);
@@ -126,12 +145,13 @@ void vote_settle(struct guard *g) {
     bool same = view.role == g->view.role && view.term == g->view.term && view.leader_id == g->view.leader_id;
     if (same) return;
     if (view.role != GUARD_LEADER || view.term != g->view.term) read_fail(g, ERR_NOT_LEADER);
+    if (view.role != g->view.role || view.term != g->view.term) g->vote_since_ms = guard_now(g);
     g->view = view;
     if (g->cfg.changed != NULL) g->cfg.changed(g->cfg.ctx, &view);
 }
 
 /* The same request once more to every voter that has not granted: a lost message, or a voter that still believed in
- * the leader, costs 20 ms instead of an election timeout. Answering a request twice changes nothing. */
+ * the leader, costs a moment instead of an election timeout. Answering a request twice changes nothing. */
 static void repeat_requests(struct guard *g) {
     struct raft *r = g->r;
     bool pre_vote = r->candidate_state.in_pre_vote;
@@ -161,7 +181,10 @@ static void repeat_requests(struct guard *g) {
 
 void vote_tick(struct guard *g) {
     if (g->r->state != RAFT_CANDIDATE || g->r->candidate_state.votes == NULL) return;
-    if (guard_now(g) - g->vote_sent_ms >= GUARD_VOTE_REPEAT_MS) repeat_requests(g);
+    uint64_t now = guard_now(g);
+    /* Two followers last heard from their leader a moment apart, so the first rounds come close after one another. */
+    bool fresh = now - g->vote_since_ms <= GUARD_VOTE_REPEAT_MS;
+    if (now - g->vote_sent_ms >= (fresh ? GUARD_TICK_MS : GUARD_VOTE_REPEAT_MS)) repeat_requests(g);
 }
 
 void guard_peer_dead(struct guard *g, uint64_t id) {
@@ -169,9 +192,7 @@ void guard_peer_dead(struct guard *g, uint64_t id) {
     CHECK(g->depth == 0);
     if (g->dead || g->closing || !g->started || id == 0) return;
     if (r->state != RAFT_FOLLOWER || r->follower_state.current_leader.id != id) return;
-    raft_free(r->follower_state.current_leader.address);
-    r->follower_state.current_leader.address = NULL;
-    r->follower_state.current_leader.id = 0;
+    forget_leader(r);
     r->follower_state.randomized_election_timeout = spread(g);
     r->election_timer_start = guard_now(g);
     g->hurry = true;

@@ -72,7 +72,8 @@ void replica_status(struct replica *r, struct replica_status *ret) {
     X(held_dropped)                                                                                                    \
     X(votes_repeated)                                                                                                  \
     X(probes)                                                                                                          \
-    X(leaders_forgotten)
+    X(leaders_forgotten)                                                                                               \
+    X(leaders_doubted)
 #define PEERS_COUNTERS(X)                                                                                              \
     X(sent)                                                                                                            \
     X(received)                                                                                                        \

@@ -211,6 +211,69 @@ static void silence_costs_one_election_timeout_and_the_ranks(void **state) {
     assert_true(ms[FAILOVERS - 1] < 2 * SIM_ELECTION_MS);
 }
 
+/* What passes on the network while the followers of a silent leader look for another. */
+static struct {
+    unsigned old;
+    uint64_t heard_ms; /* the leader's last message */
+    unsigned asked, denied;
+} silence;
+
+static enum sim_verdict silence_filter(struct sim *s, unsigned from, unsigned to, const struct raft_message *m) {
+    (void)to;
+    if (from == silence.old) silence.heard_ms = sim_ms(s);
+    if (m->type == RAFT_IO_REQUEST_VOTE && m->request_vote.pre_vote) silence.asked++;
+    if (m->type == RAFT_IO_REQUEST_VOTE_RESULT && m->request_vote_result.pre_vote == raft_tribool_true &&
+        !m->request_vote_result.vote_granted)
+        silence.denied++;
+    return SIM_PASS;
+}
+
+/* The first that stands is granted at once or a tick later, when its voters last heard from the leader a moment after
+ * it did; it does not wait for their own timers. */
+static void silence_is_over_when_the_first_asks(void **state) {
+    (void)state;
+    uint64_t ms[FAILOVERS];
+    unsigned denied = 0;
+    for (unsigned i = 0; i < FAILOVERS; i++) {
+        unsigned voters = 3 + 2 * (i % 2);
+        memset(&silence, 0, sizeof silence);
+        silence.old = begin_led(voters, 500 + i);
+        sim.filter = silence_filter;
+        sim_run(&sim, 100 + rng_below(&sim.rng, 100));
+        node_crash(&sim.nodes[silence.old]);
+        assert_true(sim_until(&sim, has_leader, 5000));
+        ms[i] = sim_ms(&sim) - silence.heard_ms;
+        assert_true(ms[i] >= SIM_ELECTION_MS);
+        denied += silence.denied;
+        end();
+    }
+    percentiles("last word of the leader to first commit", ms, FAILOVERS);
+    print_message("    pre-votes denied: %u in %u elections\n", denied, FAILOVERS);
+    assert_true(ms[FAILOVERS / 2] <= SIM_ELECTION_MS + GUARD_JITTER_MS + 2 * GUARD_TICK_MS);
+    assert_true(ms[FAILOVERS * 9 / 10] < SIM_ELECTION_MS + GUARD_RANK_MS + GUARD_JITTER_MS);
+}
+
+/* What pre-vote is for: one that does not hear the leader asks again and again, and nobody who hears it agrees. */
+static void one_deaf_follower_does_not_depose_the_leader(void **state) {
+    (void)state;
+    for (unsigned voters = 3; voters <= 5; voters += 2) {
+        unsigned n = begin_led(voters, 20 + voters), deaf = (n + 1) % voters;
+        raft_term term = sim.nodes[n].raft.current_term;
+        memset(&silence, 0, sizeof silence);
+        silence.old = n;
+        sim.filter = silence_filter;
+        sim.cut[n][deaf] = true;
+        sim_run(&sim, 20 * SIM_ELECTION_MS);
+        assert_true(node_leads(&sim.nodes[n]));
+        assert_int_equal(sim.nodes[n].raft.current_term, term);
+        assert_true(silence.asked > 100); /* it did ask */
+        assert_true(silence.denied > 100);
+        for (unsigned i = 0; i < voters; i++)
+            assert_int_equal(guard_counters(sim.nodes[i].guard)->leaders_doubted, 0);
+        end();
+    }
+}
+
 static void the_hint_about_a_living_leader_does_no_harm(void **state) {
     (void)state;
     unsigned n = begin_led(3, 5);
@@ -383,6 +446,8 @@ int main(void) {
         cmocka_unit_test(a_read_without_a_majority_times_out),
         cmocka_unit_test(a_dead_process_costs_less_than_a_hundred_milliseconds),
         cmocka_unit_test(silence_costs_one_election_timeout_and_the_ranks),
+        cmocka_unit_test(silence_is_over_when_the_first_asks),
+        cmocka_unit_test(one_deaf_follower_does_not_depose_the_leader),
         cmocka_unit_test(the_hint_about_a_living_leader_does_no_harm),
         cmocka_unit_test(a_single_voter_leads_when_start_returns),
         cmocka_unit_test(a_buffer_of_a_wrong_length_is_refused),
