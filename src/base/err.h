@@ -28,7 +28,8 @@
     X(NO_QUORUM, 14, "no quorum", 503, 3)                                                                              \
     X(TIMEOUT, 15, "timed out", 504, 1)                                                                                \
     X(FORBIDDEN, 16, "forbidden", 403, 1)                                                                              \
-    X(LOCKED, 17, "in use by another process", 409, 1)
+    X(LOCKED, 17, "in use by another process", 409, 1)                                                                 \
+    X(LEVEL, 18, "needs a higher feature level", 409, 1)
 
 enum err_code {
     ERR_OK = 0,

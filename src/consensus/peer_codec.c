@@ -30,16 +30,30 @@ void peer_hello_encode(const struct peer_hello *hello, uint8_t ret[PEER_HELLO_BY
     store_u64(ret + 24, hello->from);
     store_u64(ret + 32, hello->to);
     store_u64(ret + 40, hello->nonce);
+    store_u32(ret + 48, hello->program_level);
+    size_t len = strnlen(hello->program_version, PEER_VERSION_BYTES - 1);
+    memset(ret + 52, 0, PEER_VERSION_BYTES);
+    memcpy(ret + 52, hello->program_version, len);
 }
 
 int peer_hello_decode(const uint8_t *data, size_t len, struct peer_hello *ret) {
-    if (len != PEER_HELLO_BYTES) return ERR_PARSE;
+    if (len < PEER_HELLO_BYTES || len > PEER_HELLO_MAX) return ERR_PARSE;
+    const char *version = (const char *)data + 52;
+    size_t version_len = strnlen(version, PEER_VERSION_BYTES);
+    if (version_len == PEER_VERSION_BYTES) return ERR_PARSE;
+    for (size_t i = 0; i < PEER_VERSION_BYTES; i++) {
+        bool text = version[i] > ' ' && version[i] <= '~';
+        if (i < version_len ? !text : version[i] != '\0') return ERR_PARSE;
+    }
     ret->protocol = load_u32(data);
     ret->stream = load_u32(data + 4);
     memcpy(ret->cluster_id, data + 8, 16);
     ret->from = load_u64(data + 24);
     ret->to = load_u64(data + 32);
     ret->nonce = load_u64(data + 40);
+    ret->program_level = load_u32(data + 48);
+    memset(ret->program_version, 0, sizeof ret->program_version);
+    memcpy(ret->program_version, version, version_len);
     return 0;
 }
 

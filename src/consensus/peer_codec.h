@@ -26,7 +26,9 @@
 #include "base/err.h"
 
 #define PEER_PROTOCOL          1u
-#define PEER_HELLO_BYTES       48u
+#define PEER_HELLO_BYTES       72u          /* what we send, and the least that we take */
+#define PEER_HELLO_MAX         256u         /* later programs may say more behind it, which is not read */
+#define PEER_VERSION_BYTES     20u          /* of a program's version, terminator included */
 #define PEER_MESSAGE_MAX       (2u << 20)   /* bytes of a MESSAGE: a train's 1 MiB, or one entry of the longest kind */
 #define PEER_SNAPSHOT_MAX      (1u << 30)   /* bytes of an installed snapshot */
 #define PEER_CHUNK_BYTES       (1u << 20)   /* data bytes of a CHUNK */
@@ -70,13 +72,16 @@ struct peer_hello {
     uint32_t protocol; /* PEER_PROTOCOL */
     uint32_t stream;   /* enum peer_stream */
     uint8_t cluster_id[16];
-    uint64_t from;  /* node id of the sender */
-    uint64_t to;    /* node id that the sender means to talk to */
-    uint64_t nonce; /* of the sender's process: random, another after each start */
+    uint64_t from;          /* node id of the sender */
+    uint64_t to;            /* node id that the sender means to talk to */
+    uint64_t nonce;         /* of the sender's process: random, another after each start */
+    uint32_t program_level; /* what the sender's program can apply (replica.h); 0: it does not say */
+    char program_version[PEER_VERSION_BYTES];
 };
 
 void peer_hello_encode(const struct peer_hello *hello, uint8_t ret[PEER_HELLO_BYTES]);
-/* ERR_PARSE unless `len` is PEER_HELLO_BYTES. The fields are not judged. */
+/* ERR_PARSE unless `len` is PEER_HELLO_BYTES to PEER_HELLO_MAX and the version is printable text, zeros behind it. The
+ * other fields are not judged. */
 int peer_hello_decode(const uint8_t *data, size_t len, struct peer_hello *ret);
 
 /* Appends `message` to `ret`. All types of the core and the guard's two; of RAFT_IO_INSTALL_SNAPSHOT everything but the

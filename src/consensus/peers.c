@@ -131,6 +131,8 @@ int peers_member_set(struct peers *p, uint64_t id, const char *address, struct e
     peer->address = parsed;
     strcpy(peer->text, address);
     peer->nonce = 0;
+    peer->program_level = 0;
+    peer->program_version[0] = '\0';
     peer->contact_ms = 0;
     peer->attempts = 0;
     peer->refused = peer->failure_logged = false;
@@ -186,6 +188,8 @@ bool peers_status(const struct peers *p, uint64_t id, struct peers_status *ret) 
         ret->connected = peer->welcomed;
         ret->heard = peer->in != NULL;
         ret->contact_ms = peer->contact_ms == 0 ? -1 : (int64_t)(peers_now(p) - peer->contact_ms);
+        ret->program_level = peer->program_level;
+        memcpy(ret->program_version, peer->program_version, sizeof ret->program_version);
         ret->queued = peer->welcomed ? link_backlog(peer->out) : 0;
         return true;
     }

@@ -29,6 +29,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "consensus/peer_codec.h"
 #include "net/net.h"
 
 #define PEERS_MAX               15u         /* members other than ourselves */
@@ -44,6 +45,8 @@ struct peers_config {
     struct net *net; /* borrowed until closed */
     uint8_t cluster_id[16];
     uint64_t node_id;
+    uint32_t program_level; /* told in our hellos; see replica.h */
+    char program_version[PEER_VERSION_BYTES];
     const char *listen; /* HOST:PORT, numeric; read by peers_open only */
     unsigned election_ms;
     void *ctx; /* first argument of the callbacks */
@@ -71,10 +74,12 @@ void peers_members_keep(struct peers *peers, const uint64_t *ids, unsigned n);
 int peers_send(struct peers *peers, const struct raft_message *message, struct raft_io_send *req, raft_io_send_cb cb);
 
 struct peers_status {
-    bool connected;     /* our messages reach it: welcomed, and not closed since */
-    bool heard;         /* its messages reach us */
-    int64_t contact_ms; /* since it last sent anything; -1 never */
-    uint64_t queued;    /* bytes waiting for it */
+    bool connected;         /* our messages reach it: welcomed, and not closed since */
+    bool heard;             /* its messages reach us */
+    int64_t contact_ms;     /* since it last sent anything; -1 never */
+    uint64_t queued;        /* bytes waiting for it */
+    uint32_t program_level; /* of the process that last said hello or welcome; 0 none yet */
+    char program_version[PEER_VERSION_BYTES];
 };
 /* false: not a member. */
 bool peers_status(const struct peers *peers, uint64_t id, struct peers_status *ret);

@@ -22,8 +22,13 @@
 
 void peer_hello_for(const struct peer *peer, enum peer_stream stream, uint8_t ret[PEER_HELLO_BYTES]) {
     const struct peers *p = peer->peers;
-    struct peer_hello hello = {
-        .protocol = PEER_PROTOCOL, .stream = stream, .from = p->config.node_id, .to = peer->id, .nonce = p->nonce};
+    struct peer_hello hello = {.protocol = PEER_PROTOCOL,
+                               .stream = stream,
+                               .from = p->config.node_id,
+                               .to = peer->id,
+                               .nonce = p->nonce,
+                               .program_level = p->config.program_level};
+    memcpy(hello.program_version, p->config.program_version, sizeof hello.program_version);
     memcpy(hello.cluster_id, p->config.cluster_id, sizeof hello.cluster_id);
     peer_hello_encode(&hello, ret);
 }
@@ -42,9 +47,11 @@ static void judge(struct peer *peer) {
     if (peer->refused && peer->in == NULL && !peer->welcomed) tell_dead(peer);
 }
 
-void peer_meet(struct peer *peer, uint64_t nonce) {
-    if (peer->nonce != 0 && peer->nonce != nonce) tell_dead(peer);
-    peer->nonce = nonce;
+void peer_meet(struct peer *peer, const struct peer_hello *hello) {
+    if (peer->nonce != 0 && peer->nonce != hello->nonce) tell_dead(peer);
+    peer->nonce = hello->nonce;
+    peer->program_level = hello->program_level;
+    memcpy(peer->program_version, hello->program_version, sizeof peer->program_version);
     peer->refused = false;
 }
 
@@ -77,7 +84,7 @@ static void welcome(struct peer *peer, const uint8_t *payload, size_t len) {
     peer->opened_ms = peers_now(p);
     p->counters.welcomes++;
     log_event(LOG_INFO, "peer_connected", "peer=%" PRIu64 " address=%s", peer->id, peer->text);
-    peer_meet(peer, hello.nonce);
+    peer_meet(peer, &hello);
 }
 
 static void refused(struct peer *peer, const uint8_t *payload, size_t len) {
@@ -232,7 +239,7 @@ static void inbound_hello(struct inbound *in, const uint8_t *payload, size_t len
     peer_hello_for(peer, hello.stream, answer);
     (void)link_send(in->link, LINK_CONTROL, PEER_FRAME_WELCOME, answer, sizeof answer, NULL, 0);
     inbound_adopt(in, peer, hello.stream);
-    peer_meet(peer, hello.nonce);
+    peer_meet(peer, &hello);
     /* It lives: do not wait for the timer, nor for a dial that it may never have seen. */
     if (peer->out && !link_is_open(peer->out)) {
         link_close(peer->out);

@@ -23,14 +23,16 @@ struct peer {
     char text[PEER_ADDRESS_MAX];
     struct address address;
     uv_timer_t redial;
-    unsigned attempts;         /* dials since the last connection that was one */
-    struct link *out;          /* ours to it: connecting, or open; NULL between two dials */
-    bool welcomed;             /* it has answered our hello on `out` */
-    uint64_t opened_ms;        /* when `out` was welcomed */
-    unsigned pings;            /* sent on `out` and not answered */
-    bool refused;              /* the last dial was refused by a living host */
-    bool failure_logged;       /* since the last welcome */
-    uint64_t nonce;            /* of the process we know under this id; 0 = none, or told dead */
+    unsigned attempts;      /* dials since the last connection that was one */
+    struct link *out;       /* ours to it: connecting, or open; NULL between two dials */
+    bool welcomed;          /* it has answered our hello on `out` */
+    uint64_t opened_ms;     /* when `out` was welcomed */
+    unsigned pings;         /* sent on `out` and not answered */
+    bool refused;           /* the last dial was refused by a living host */
+    bool failure_logged;    /* since the last welcome */
+    uint64_t nonce;         /* of the process we know under this id; 0 = none, or told dead */
+    uint32_t program_level; /* of that process */
+    char program_version[PEER_VERSION_BYTES];
     uint64_t contact_ms;       /* last frame from it, 0 never */
     struct inbound *in;        /* its message connection to us, or NULL */
     struct inbound *bulk;      /* its snapshot connection to us, or NULL */
@@ -83,7 +85,7 @@ void peer_redial_cb(uv_timer_t *timer);
 void peer_forget(struct peer *peer);
 void peer_hello_for(const struct peer *peer, enum peer_stream stream, uint8_t ret[PEER_HELLO_BYTES]);
 /* Another process has spoken under the peer's id, or the same again. */
-void peer_meet(struct peer *peer, uint64_t nonce);
+void peer_meet(struct peer *peer, const struct peer_hello *hello);
 /* The connection breaks the protocol: counted, logged, cut. */
 void inbound_malformed(struct inbound *in, const char *what);
 

@@ -309,12 +309,15 @@ static int open_peers(struct replica *r, const struct replica_config *config, st
     if (r->net == NULL) return err_set(err, ERR_NOMEM, "out of memory");
     struct peers_config peers = {.net = r->net,
                                  .node_id = config->node_id,
+                                 .program_level = config->program_level,
                                  .listen = config->listen,
                                  .election_ms = config->election_ms,
                                  .ctx = r,
                                  .message = message_cb,
                                  .dead = dead_cb};
     memcpy(peers.cluster_id, config->cluster_id, sizeof peers.cluster_id);
+    _Static_assert(sizeof peers.program_version == REPLICA_VERSION_MAX, "one length of a version");
+    memcpy(peers.program_version, config->program_version, sizeof peers.program_version);
     return peers_open(&peers, &r->peers, err);
 }
 

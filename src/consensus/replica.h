@@ -23,6 +23,7 @@
 #define REPLICA_MEMBERS_MAX 7
 #define REPLICA_COMMAND_MAX (1u << 20) /* bytes of one command */
 #define REPLICA_ADDRESS_MAX 128
+#define REPLICA_VERSION_MAX 20 /* bytes of a program's version, terminator included */
 
 struct net;     /* net/net.h */
 struct replica; /* opaque */
@@ -41,6 +42,9 @@ struct replica_app {
     /* Writes the first command of a term that this node leads; it will be alone in the term's first entry. Must
      * succeed. Comes before role_changed tells of it, and while entries of older terms may still be unapplied. */
     void (*first_command)(void *ctx, uint64_t term, struct buf *ret);
+    /* Whether the program can apply the command (borrowed bytes). Asked for all commands of an entry before the first
+     * of them is applied; not 0 is fatal with status 4, and nothing of the entry is applied. May be NULL. */
+    int (*admit)(void *ctx, const uint8_t *command, size_t len, struct err *err);
     /* One committed command (borrowed bytes). `ticket` is what this node gave to replica_propose for it in this process
      * life, or NULL. There is no error: a bad command is an outcome. The application may stop the process. */
     void (*apply)(void *ctx, uint64_t term, struct position at, const uint8_t *command, size_t len, void *ticket);
@@ -76,7 +80,11 @@ struct replica_config {
     unsigned election_ms;    /* 300 */
     uint64_t segment_bytes;  /* of a log segment; 0 = 64 MiB */
     uint64_t snapshot_bytes; /* log bytes between snapshots; 0 = 64 MiB */
-    struct net *net;         /* of the same loop, borrowed until closed; NULL = the replica makes its own */
+    /* What our program can apply, as told to the other masters: a number that means something to the application only,
+     * 0 = does not say; and its version, for people. */
+    uint32_t program_level;
+    char program_version[REPLICA_VERSION_MAX];
+    struct net *net; /* of the same loop, borrowed until closed; NULL = the replica makes its own */
 };
 
 /* Opens the data folder (verifying all of it), listens for peers and starts. On error nothing is left open (the last
@@ -104,9 +112,11 @@ struct replica_peer_status {
     uint64_t id;
     char address[REPLICA_ADDRESS_MAX];
     bool voter;
-    bool connected;       /* an open connection from us to it */
-    uint64_t match_index; /* leader only */
-    int64_t contact_ms;   /* since we last heard from it; -1 never */
+    bool connected;         /* an open connection from us to it */
+    uint64_t match_index;   /* leader only */
+    int64_t contact_ms;     /* since we last heard from it; -1 never */
+    uint32_t program_level; /* of the process that last spoke to us under this id; 0 not known */
+    char program_version[REPLICA_VERSION_MAX];
 };
 
 struct replica_status {

@@ -77,6 +77,20 @@ static int apply_cb(struct raft_fsm *fsm, const struct raft_buffer *buf, void **
     return 0;
 }
 
+/* Nothing of an entry is applied by a program that cannot apply all of it. */
+static bool admit_entry(struct replica *r, const struct item *item) {
+    struct entry_iter iter = item->iter;
+    const uint8_t *command;
+    size_t len;
+    while (r->app.admit && entry_iter_next(&iter, &command, &len)) {
+        struct err err = {0};
+        if (r->app.admit(r->app.ctx, command, len, &err) == 0) continue;
+        replica_fail(r, 4, "entry %" PRIu64 ": %s", item->index, err.text);
+        return false;
+    }
+    return true;
+}
+
 /* Applies as much of the item as fits before `until_us` (0: all). Returns true when it is done. */
 static bool apply_entry(struct replica *r, struct item *item, uint64_t until_us) {
     if (!item->begun) {
@@ -84,6 +98,7 @@ static bool apply_entry(struct replica *r, struct item *item, uint64_t until_us)
             replica_fail(r, 4, "entry %" PRIu64 " is not a batch of commands", item->index);
             return false;
         }
+        if (!admit_entry(r, item)) return false;
         item->begun = true;
     }
     const uint8_t *command;

@@ -14,11 +14,15 @@ static void status_peer(const struct replica *r, const struct raft_server *serve
     struct peers_status peer;
     if (server->id == r->config.node_id) {
         ret->connected = true;
+        ret->program_level = r->config.program_level;
+        memcpy(ret->program_version, r->config.program_version, sizeof ret->program_version);
         ret->contact_ms = 0;
         ret->match_index = guard->stored_index;
     } else if (peers_status(r->peers, server->id, &peer)) {
         ret->connected = peer.connected;
         ret->contact_ms = peer.contact_ms;
+        ret->program_level = peer.program_level;
+        memcpy(ret->program_version, peer.program_version, sizeof ret->program_version);
     }
     for (unsigned i = 0; i < guard->peer_count; i++)
         if (guard->peers[i].id == server->id) ret->match_index = guard->peers[i].match_index;

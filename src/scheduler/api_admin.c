@@ -344,8 +344,8 @@ static void done_write(struct master *m, void *ctx, int status, const struct out
         call_unavailable(x, "Leadership was lost: the outcome is unknown");
         return;
     }
-    if (outcome->code == OUTCOME_REFUSED) {
-        http_reply_text(x, 409, outcome->reason);
+    if (outcome->code == OUTCOME_REFUSED || outcome->code == OUTCOME_CONFLICT) {
+        http_reply_text(x, outcome->code == OUTCOME_REFUSED ? 409 : 412, outcome->reason);
         return;
     }
     const struct http_field type = {"Content-Type", "application/json"};
@@ -387,7 +387,10 @@ static void admin_config(struct call *call, struct arena *arena) {
     body.config = (Conclave__Log__Config *)message;
     command.config_set = &body;
     int rc = master_propose(call->m, &command, done_write, call->x);
-    if (rc) call_unavailable(call->x, err_text(rc));
+    if (rc == ERR_LEVEL)
+        call_reply_text(call, 409, call->m->refusal);
+    else if (rc)
+        call_unavailable(call->x, err_text(rc));
 }
 
 void api_admin(struct call *call) {

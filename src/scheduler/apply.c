@@ -10,6 +10,8 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "scheduler/config.h"
+#include "scheduler/level.h"
 
 /* ---- outcomes and effects ---- */
 
@@ -97,31 +99,39 @@ void apply_finish(struct apply *a, struct task *task, uint32_t state, int mesos_
 
 /* ---- the cluster itself ---- */
 
-static uint32_t level_wanted(const Conclave__Log__Config *config) {
-    return config && config->has_level ? config->level : 0;
+/* What the command needs, and whether this program has it. A seed counts only while there is no configuration. */
+static int admit(const struct state *state, const uint8_t *command, size_t len, struct level_need *ret,
+                 struct err *err) {
+    int rc = level_of(command, len, ret, err);
+    if (rc == 0 && ret->raises > level_max() && !(ret->seeds && state->config.set))
+        rc = err_set(err, ERR_INCOMPATIBLE,
+                     "feature level %u, this program (" CONCLAVE_VERSION ") knows levels up to %u", ret->raises,
+                     level_max());
+    if (rc == ERR_INCOMPATIBLE && err && state->leader.index) {
+        struct err told = *err;
+        rc = err_set(err, rc, "%.180s; the leader runs %.40s, start that", told.text, state->leader.version);
+    }
+    return rc;
 }
 
-/* Everything that stops a replica, decided before the first change. */
+int state_admit(const struct state *state, const uint8_t *command, size_t len, struct err *err) {
+    struct level_need need;
+    return admit(state, command, len, &need, err);
+}
+
+/* What else stops a replica, decided before the first change. */
 static int gate(const struct state *state, const Conclave__Log__Command *command, enum command_type type,
                 struct err *err) {
-    uint32_t level = command_level(type);
-    if (level > state->config.level)
-        return err_set(err, ERR_INCOMPATIBLE, "%s needs feature level %u, the cluster has %u", command_name(type),
-                       level, state->config.level);
-    if (type == COMMAND_config_set) level = level_wanted(command->config_set->config);
-    if (type == COMMAND_leader_started) {
-        const ProtobufCBinaryData *id = &command->leader_started->cluster_id;
-        if (id->len != sizeof state->cluster_id) return err_set(err, ERR_CORRUPT, "cluster id of %zu bytes", id->len);
-        if (state->cluster_set && memcmp(state->cluster_id, id->data, id->len) != 0)
-            return err_set(err, ERR_INCOMPATIBLE, "a leader of another cluster than %s", state->cluster_name);
-        level = level_wanted(command->leader_started->seed);
-    }
-    if (level > STATE_LEVEL_MAX)
-        return err_set(err, ERR_INCOMPATIBLE, "feature level %u, this version knows %u", level, STATE_LEVEL_MAX);
+    if (type != COMMAND_leader_started) return 0;
+    const ProtobufCBinaryData *id = &command->leader_started->cluster_id;
+    if (id->len != sizeof state->cluster_id) return err_set(err, ERR_CORRUPT, "cluster id of %zu bytes", id->len);
+    if (state->cluster_set && memcmp(state->cluster_id, id->data, id->len) != 0)
+        return err_set(err, ERR_INCOMPATIBLE, "a leader of another cluster than %s", state->cluster_name);
     return 0;
 }
 
-/* Replaces the fields that are set, if the result is sound. */
+/* Replaces the fields that are set, if the result is sound. From level 2 on the record knows where it was changed last:
+ * also by the command that raises it there. */
 static enum outcome_code config_merge(struct apply *a, const Conclave__Log__Config *c) {
     struct config_record merged = a->state->config;
     if (c->has_framework_reregister_timeout_ms)
@@ -134,18 +144,26 @@ static enum outcome_code config_merge(struct apply *a, const Conclave__Log__Conf
     if (merged.agent_timeout_ms == 0) return apply_refuse(a, "agent_timeout_ms must not be 0");
     if (merged.history_tasks > STATE_HISTORY_MAX || merged.history_frameworks > STATE_HISTORY_MAX)
         return apply_refuse(a, "A history is bounded by %u records", STATE_HISTORY_MAX);
+    struct err err;
+    if (merged.level >= 2 && config_check(c, &err)) return apply_refuse(a, "%s", err.text);
     merged.set = true;
+    if (merged.level >= 2) {
+        merged.changed_index = a->index;
+        merged.changed_n = a->n;
+    }
     a->state->config = merged;
     return OUTCOME_OK;
 }
 
 enum outcome_code apply_leader_started(struct apply *a, const Conclave__Log__LeaderStarted *c) {
-    static const Conclave__Log__Config nothing = CONCLAVE__LOG__CONFIG__INIT;
+    Conclave__Log__Config defaults = CONCLAVE__LOG__CONFIG__INIT;
     struct state *state = a->state;
     if (c->term < state->leader.term) return apply_refuse(a, "The term of this leader is over");
-    /* A seed that is not sound must not keep the cluster without a leader: the defaults stand in. */
+    /* A seed that is not sound must not keep the cluster without a leader: the defaults stand in, at its level. */
     if (!state->config.set && (!c->seed || config_merge(a, c->seed) != OUTCOME_OK)) {
-        enum outcome_code code = config_merge(a, &nothing);
+        defaults.has_level = c->seed && c->seed->has_level && c->seed->level > 0;
+        defaults.level = defaults.has_level ? c->seed->level : 1;
+        enum outcome_code code = config_merge(a, &defaults);
         CHECK(code == OUTCOME_OK);
     }
     if (!state->cluster_set) {
@@ -166,6 +184,12 @@ enum outcome_code apply_leader_started(struct apply *a, const Conclave__Log__Lea
 }
 
 enum outcome_code apply_config_set(struct apply *a, const Conclave__Log__ConfigSet *c) {
+    const struct config_record *config = &a->state->config;
+    if (c->if_changed && (c->if_changed->index != config->changed_index || c->if_changed->n != config->changed_n)) {
+        (void)apply_refuse(a, "The configuration was changed at %" PRIu64 ".%" PRIu32 ", not at %" PRIu64 ".%" PRIu32,
+                           config->changed_index, config->changed_n, c->if_changed->index, c->if_changed->n);
+        return OUTCOME_CONFLICT;
+    }
     enum outcome_code code = config_merge(a, c->config);
     if (code == OUTCOME_OK) history_trim(a->state, true);
     return code;
@@ -173,7 +197,11 @@ enum outcome_code apply_config_set(struct apply *a, const Conclave__Log__ConfigS
 
 /* ---- the entrance ---- */
 
-static enum outcome_code dispatch(struct apply *a, enum command_type type) {
+static enum outcome_code dispatch(struct apply *a, enum command_type type, const struct level_need *need) {
+    if (need->level > a->state->config.level) { /* no leader proposes such; all programs that know it decide the same */
+        level_refusal(need, a->state->config.level, a->outcome->reason, sizeof a->outcome->reason);
+        return OUTCOME_REFUSED;
+    }
     if (type != COMMAND_leader_started && !a->state->cluster_set)
         return apply_refuse(a, "The cluster has had no leader yet");
     switch (type) {
@@ -204,7 +232,10 @@ int state_apply(struct state *state, uint64_t term, uint64_t index, uint32_t n, 
     if (!position_after(state, index, n))
         return err_set(err, ERR_CORRUPT, "position %" PRIu64 ".%u is not after %" PRIu64 ".%u", index, n,
                        state->applied_index, state->applied_n);
-    int rc = command_decode(&state->arena, command, len, &decoded, &type, err);
+    struct level_need need;
+    if (len > COMMAND_BYTES_MAX) return err_set(err, ERR_CORRUPT, "command of %zu bytes", len);
+    int rc = admit(state, command, len, &need, err);
+    if (rc == 0) rc = command_decode(&state->arena, command, len, &decoded, &type, err);
     if (rc == 0) rc = gate(state, decoded, type, err);
     if (rc) return rc;
 
@@ -217,7 +248,7 @@ int state_apply(struct state *state, uint64_t term, uint64_t index, uint32_t n, 
                       .wall_ms = decoded->wall_ms,
                       .outcome = outcome,
                       .effects = effects};
-    outcome->code = dispatch(&a, type);
+    outcome->code = dispatch(&a, type, &need);
     state->applied_index = index;
     state->applied_n = n;
     state_settle(state);

@@ -14,21 +14,14 @@ struct command_block {
     alignas(max_align_t) uint8_t bytes[];
 };
 
-static const struct {
-    const char *name;
-    uint32_t level;
-} commands[] = {[COMMAND_NONE] = {"none", 0},
-#define COMMAND_ROW(field, type, level) [COMMAND_##field] = {#field, level},
-                COMMANDS(COMMAND_ROW)
+static const char *const names[] = {[COMMAND_NONE] = "none",
+#define COMMAND_ROW(field, type, level) [COMMAND_##field] = #field,
+                                    COMMANDS(COMMAND_ROW)
 #undef COMMAND_ROW
 };
 
 const char *command_name(enum command_type type) {
-    return commands[type].name;
-}
-
-uint32_t command_level(enum command_type type) {
-    return commands[type].level;
+    return names[type];
 }
 
 static void *arena_take(void *data, size_t size) {

@@ -4,8 +4,9 @@
  * Decoding is total: any bytes give a command, ERR_INCOMPATIBLE (a field or command this program does not know: the
  * replica must stop) or ERR_CORRUPT, and never take more than COMMAND_ARENA_MAX bytes of memory.
  *
- * To add a command: its message and field in log.proto, a line here with the feature level it needs, and its apply
- * function in apply_*.c; a build without the function does not link. */
+ * To add a command: its message and field in log.proto, a line in COMMANDS with the feature level it needs, and its
+ * apply function in apply_*.c; a build without the function does not link. To add a field to a command that is there: a
+ * line in LEVEL_FIELDS. level.h says who checks the levels. */
 #ifndef CONCLAVE_SCHEDULER_COMMAND_H
 #define CONCLAVE_SCHEDULER_COMMAND_H
 
@@ -37,6 +38,9 @@
     X(agent_unreachable, AgentUnreachable, 1)                                                                          \
     X(agent_gone, AgentGone, 1)
 
+/* Fields that came later than their message: X(message of conclave.log in lower case, number of the field, level) */
+#define LEVEL_FIELDS(X) X(config_set, 2, 2) /* if_changed */
+
 enum command_type {
     COMMAND_NONE,
 #define COMMAND_ENUM(field, type, level) COMMAND_##field,
@@ -44,7 +48,6 @@ enum command_type {
 #undef COMMAND_ENUM
 };
 const char *command_name(enum command_type type); /* "task_report"; "none" */
-uint32_t command_level(enum command_type type);
 
 /* Memory of decoded commands: one block is kept between commands, so that the usual one allocates nothing. */
 struct command_arena { /* private */
@@ -56,7 +59,8 @@ void command_arena_init(struct command_arena *arena); /* must not be moved after
 void command_arena_done(struct command_arena *arena);
 void command_arena_clear(struct command_arena *arena); /* forgets what was decoded, keeps one block */
 
-/* Decodes into the arena, which forgets the command decoded before. *ret lives until then. */
+/* Decodes into the arena, which forgets the command decoded before. *ret lives until then. Fields that the schema does
+ * not have are ERR_INCOMPATIBLE; the levels are level.h's. */
 int command_decode(struct command_arena *arena, const uint8_t *data, size_t len, Conclave__Log__Command **ret,
                    enum command_type *ret_type, struct err *err);
 

@@ -16,6 +16,7 @@
 #include "base/log.h"
 #include "scheduler/agents.h"
 #include "scheduler/api.h"
+#include "scheduler/level.h"
 #include "scheduler/obligations.h"
 #include "scheduler/offers.h"
 #include "scheduler/sessions.h"
@@ -53,6 +54,17 @@ int master_propose(struct master *m, Conclave__Log__Command *command, master_don
     buf_clear(&m->scratch);
     int rc = command_pack(command, &m->scratch);
     if (rc) return rc;
+    struct level_need need;
+    struct err err = {0};
+    uint32_t level = state_config(m->state)->level;
+    if (level_of(m->scratch.data, m->scratch.len, &need, &err)) { /* above what this program itself knows */
+        (void)snprintf(m->refusal, sizeof m->refusal, "%.199s", err.text);
+        return ERR_LEVEL;
+    }
+    if (need.level > level) {
+        level_refusal(&need, level, m->refusal, sizeof m->refusal);
+        return ERR_LEVEL;
+    }
     struct ticket *ticket = NULL;
     if (done) {
         ticket = malloc(sizeof *ticket);
@@ -71,7 +83,8 @@ static void master_first_command(void *ctx, uint64_t term, struct buf *ret) {
     struct master *m = ctx;
     const struct master_config *c = m->config;
     Conclave__Log__Config seed = CONCLAVE__LOG__CONFIG__INIT;
-    seed.has_framework_reregister_timeout_ms = seed.has_agent_timeout_ms = seed.has_history_tasks = 1;
+    seed.has_framework_reregister_timeout_ms = seed.has_agent_timeout_ms = seed.has_history_tasks = seed.has_level = 1;
+    seed.level = c->level ? (uint32_t)c->level : level_max();
     seed.framework_reregister_timeout_ms = c->framework_reregister_timeout_ms;
     seed.agent_timeout_ms = c->agent_timeout_ms;
     seed.history_tasks = (uint32_t)c->history_tasks;
@@ -83,7 +96,7 @@ static void master_first_command(void *ctx, uint64_t term, struct buf *ret) {
     started.version = (char *)CONCLAVE_VERSION;
     started.cluster_id.data = (uint8_t *)c->replica.cluster_id;
     started.cluster_id.len = sizeof c->replica.cluster_id;
-    started.seed = &seed;
+    started.seed = state_config(m->state)->set ? NULL : &seed;
     Conclave__Log__Command command = CONCLAVE__LOG__COMMAND__INIT;
     command.leader_started = &started;
     master_stamp(m, &command, state_cluster_ms(m->state)); /* apply takes the larger of this and the state's */
@@ -213,6 +226,10 @@ static void master_fatal(void *ctx, int exit_status, const char *why) {
     _exit(exit_status); /* fail-stop: nothing may be written, answered or voted after this */
 }
 
+static int master_admit(void *ctx, const uint8_t *command, size_t len, struct err *err) {
+    return state_admit(((struct master *)ctx)->state, command, len, err);
+}
+
 static void master_apply(void *ctx, uint64_t term, struct position at, const uint8_t *command, size_t len,
                          void *ticket) {
     struct master *m = ctx;
@@ -338,6 +355,7 @@ static int master_open(struct master *m, struct err *err) {
     const struct master_config *c = m->config;
     const struct replica_app app = {.ctx = m,
                                     .first_command = master_first_command,
+                                    .admit = master_admit,
                                     .apply = master_apply,
                                     .entry_applied = master_entry_applied,
                                     .dropped = master_dropped,
@@ -356,6 +374,8 @@ static int master_open(struct master *m, struct err *err) {
     if (rc == 0) rc = api_open(m, &m->api, err);
     struct replica_config replica = c->replica;
     replica.net = m->net;
+    replica.program_level = level_max();
+    (void)snprintf(replica.program_version, sizeof replica.program_version, "%s", CONCLAVE_VERSION);
     if (rc == 0) rc = replica_open(m->loop, &replica, &app, &m->replica, err);
     return rc;
 }

@@ -44,7 +44,8 @@ struct master_config {
     uint64_t agent_timeout_ms; /* seeds of the configuration record */
     uint64_t framework_reregister_timeout_ms;
     uint64_t history_tasks;
-    bool chaos; /* fault commands allowed */
+    uint64_t level; /* feature level of a new cluster; 0: the newest that this program knows */
+    bool chaos;     /* fault commands allowed */
 };
 
 struct master_hash {
@@ -83,6 +84,7 @@ struct master {
     int exit_status;            /* of the process, once the loop ends */
     bool stopping;
     uint64_t commands_applied, proposals, proposals_dropped;
+    char refusal[200]; /* the text of the last ERR_LEVEL */
 };
 
 /* status 0: applied, `outcome` is what apply decided (borrowed); ERR_UNKNOWN_OUTCOME: leadership was lost, it may have
@@ -90,8 +92,9 @@ struct master {
 typedef void (*master_done)(struct master *m, void *ctx, int status, const struct outcome *outcome);
 
 /* Stamps the envelope of `command` (its cluster_ms, wall_ms and request_id are overwritten) and proposes it. On 0, done
- * (may be NULL) is called once, later. Otherwise ERR_NOT_LEADER (also while not yet current), ERR_BUSY or ERR_LIMIT,
- * and done is never called. */
+ * (may be NULL) is called once, later. Otherwise ERR_NOT_LEADER (also while not yet current), ERR_BUSY, ERR_LIMIT, or
+ * ERR_LEVEL (the cluster's feature level does not have it yet; m->refusal says what to do), and done is never called.
+ */
 int master_propose(struct master *m, Conclave__Log__Command *command, master_done done, void *ctx);
 
 /* Cluster time now; only meaningful on a current leader. */

@@ -8,12 +8,13 @@
 
 #include "base/flags.h"
 #include "base/log.h"
+#include "scheduler/level.h"
 #include "scheduler/master.h"
 
 struct master_flags {
     const char *data_dir, *cluster_id, *peers, *hostname, *advertise, *listen;
     uint64_t node, http_port, link_port, heartbeat_ms, election_ms, agent_timeout_ms, framework_timeout_ms,
-        history_tasks;
+        history_tasks, level;
     uint64_t segment_mb, snapshot_mb;
     bool chaos, verbose;
 };
@@ -113,7 +114,10 @@ static int config_make(const struct master_flags *f, struct master_config *ret, 
     ret->agent_timeout_ms = f->agent_timeout_ms;
     ret->framework_reregister_timeout_ms = f->framework_timeout_ms;
     ret->history_tasks = f->history_tasks;
+    ret->level = f->level;
     ret->chaos = f->chaos;
+    if (f->level > level_max())
+        return err_set(err, ERR_INVALID, "--feature-level: this program knows levels 1 to %u", level_max());
     if (f->election_ms < 4 * f->heartbeat_ms)
         return err_set(err, ERR_INVALID, "--election-ms: must be at least four heartbeats");
     return 0;
@@ -152,6 +156,8 @@ int master_main(int argc, char **argv) {
          "for frameworks after a change of leader (600000); seeds the configuration"},
         {"history-tasks", FLAG_U64, &f.history_tasks, 0, 10000000, false, "N",
          "completed tasks kept (10000); seeds the configuration"},
+        {"feature-level", FLAG_U64, &f.level, 1, UINT32_MAX, false, "N",
+         "of a new cluster (the newest); `conclave config set level` raises it later"},
         {"segment-mb", FLAG_U64, &f.segment_mb, 1, 1024, false, "MB", "of a log segment (64)"},
         {"snapshot-mb", FLAG_U64, &f.snapshot_mb, 1, 65536, false, "MB", "of log between snapshots (64)"},
         {"chaos", FLAG_BOOL, &f.chaos, 0, 0, false, "", "allow fault commands (for tests)"},

@@ -10,6 +10,7 @@
 
 #include "base/check.h"
 #include "conclave/snapshot.pb-c.h"
+#include "scheduler/level.h"
 #include "scheduler/state_private.h"
 
 /* ---- writing ---- */
@@ -115,9 +116,11 @@ static int number_check(struct restore *r, uint64_t number, uint64_t next) {
 
 static int globals_take(struct restore *r, const Conclave__Snapshot__Globals *m) {
     struct state *state = r->state;
-    if (m->level > STATE_LEVEL_MAX)
-        return err_set(r->err, ERR_INCOMPATIBLE, "snapshot of feature level %u, this version knows %u", m->level,
-                       STATE_LEVEL_MAX);
+    if (m->level > level_max())
+        return err_set(r->err, ERR_INCOMPATIBLE,
+                       "snapshot of feature level %u by version %.40s, this program (" CONCLAVE_VERSION
+                       ") knows levels up to %u",
+                       m->level, m->leader->version, level_max());
     if (m->has_cluster_id && m->cluster_id.len != sizeof state->cluster_id) return corrupt(r, "cluster id");
     if (m->n_tasks_ever != TASK_STATES) return corrupt(r, "tasks_ever");
     state->cluster_set = m->has_cluster_id;
@@ -144,6 +147,10 @@ static int globals_take(struct restore *r, const Conclave__Snapshot__Globals *m)
         state->config.agent_timeout_ms = m->config->agent_timeout_ms;
         state->config.history_tasks = m->config->history_tasks;
         state->config.history_frameworks = m->config->history_frameworks;
+        if (m->config->has_changed_index != (m->level >= 2) || m->config->has_changed_n != (m->level >= 2))
+            return corrupt(r, "position of the configuration");
+        state->config.changed_index = m->config->changed_index;
+        state->config.changed_n = m->config->changed_n;
     }
     state->agent_next = m->agent_next;
     state->framework_next = m->framework_next;

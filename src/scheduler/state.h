@@ -27,8 +27,11 @@
 #include "base/queue.h"
 #include "wire/resources.h"
 
-/* The newest feature level this program can apply. Everything that changes what apply does is behind a level. */
-#define STATE_LEVEL_MAX 1
+/* The newest feature level of this source; level_max() says what the program that is running can apply. Everything that
+ * changes what apply does, and every new field of a snapshot record, is behind a level (level.h).
+ *   1  the first release
+ *   2  the configuration record has the position of its last change, and is changed by compare-and-set */
+#define STATE_LEVEL_MAX 2
 
 /* mesos.v1.TaskState, the numbers of the wire. */
 enum task_state {
@@ -188,6 +191,8 @@ struct config_record { /* see proto/conclave/log.proto, Config */
     bool set;
     uint64_t framework_reregister_timeout_ms, agent_timeout_ms;
     uint32_t history_tasks, history_frameworks, level;
+    uint64_t changed_index; /* position of the last change; 0: not known, as while the level is 1 */
+    uint32_t changed_n;
 };
 
 struct state; /* opaque: tables are radix arrays of 64 KiB slabs (base/slab.h) indexed by number */
@@ -219,6 +224,7 @@ enum outcome_code {
     OUTCOME_OK,
     OUTCOME_NO_CHANGE, /* nothing to do: duplicate, or overtaken by a newer command */
     OUTCOME_REFUSED,   /* `reason` says why; nothing changed */
+    OUTCOME_CONFLICT,  /* the record is not at the position that the command expects; `reason`; nothing changed */
     OUTCOME_NOT_FOUND
 };
 #define OUTCOME_TASKS_MAX 1000
@@ -244,6 +250,11 @@ void effects_done(struct effects *effects);
 
 struct state *state_new(void);
 void state_free(struct state *state);
+
+/* Whether this program may apply the packed command to this state, told from its bytes: 0; ERR_INCOMPATIBLE (a command,
+ * field or feature level that it does not know; the text names who wrote it), ERR_CORRUPT (not a message). A replica
+ * asks for every command of an entry before it applies the first; state_apply asks as well. */
+int state_admit(const struct state *state, const uint8_t *command, size_t len, struct err *err);
 
 /* Applies one command (a packed conclave.log.Command) at `index`.`n`. Everything that decides an outcome is decided
  * here, from the command's typed fields and the state. Refusals are decided before the first change. Returns 0 and

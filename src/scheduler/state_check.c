@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "scheduler/level.h"
 #include "scheduler/state_private.h"
 
 /* ---- one record ---- */
@@ -16,10 +17,13 @@ const char *globals_fault(const struct state *state) {
     const struct config_record *config = &state->config;
     if (state->cluster_set != config->set || state->cluster_set != (state->leader.index > 0))
         return "cluster id, configuration and leader do not come together";
-    if (config->level < 1 || config->level > STATE_LEVEL_MAX) return "feature level";
+    if (config->level < 1 || config->level > level_max()) return "feature level";
     if (config->agent_timeout_ms == 0 || config->history_tasks > STATE_HISTORY_MAX ||
         config->history_frameworks > STATE_HISTORY_MAX)
         return "configuration";
+    if ((config->level < 2 || !config->set) != (config->changed_index == 0) ||
+        config->changed_index > state->applied_index)
+        return "position of the configuration";
     if (state->leader.index > state->applied_index || state->leader.cluster_ms > state->cluster_ms)
         return "leader from the future";
     if (state->agent_next == 0 || state->framework_next == 0 || state->task_next == 0 || state->sequence_next == 0)

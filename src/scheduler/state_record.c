@@ -174,6 +174,9 @@ size_t record_of_globals(const struct state *state) {
     config.agent_timeout_ms = state->config.agent_timeout_ms;
     config.history_tasks = state->config.history_tasks;
     config.history_frameworks = state->config.history_frameworks;
+    config.has_changed_index = config.has_changed_n = state->config.level >= 2;
+    config.changed_index = state->config.changed_index;
+    config.changed_n = state->config.changed_n;
     r.level = state->config.level;
     r.has_cluster_id = state->cluster_set;
     r.cluster_id = (ProtobufCBinaryData){.len = sizeof state->cluster_id, .data = (uint8_t *)state->cluster_id};

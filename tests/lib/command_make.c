@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "scheduler/level.h"
 
 static uint64_t envelope_cluster_ms = 1000, envelope_wall_ms = 1000;
 static struct {
@@ -88,11 +89,19 @@ struct made make_leader_seeded(uint64_t term, const char *cluster16, const Concl
 }
 
 struct made make_leader(uint64_t term, const char *cluster16) {
-    return make_leader_seeded(term, cluster16, NULL);
+    Conclave__Log__Config newest = CONCLAVE__LOG__CONFIG__INIT;
+    newest.has_level = 1;
+    newest.level = level_max();
+    return make_leader_seeded(term, cluster16, &newest);
 }
 
 struct made make_config(const Conclave__Log__Config *config) {
+    return make_config_if(config, NULL);
+}
+
+struct made make_config_if(const Conclave__Log__Config *config, const Conclave__Log__Position *changed) {
     MAKE_BEGIN(ConfigSet, CONFIG_SET);
+    c.if_changed = (Conclave__Log__Position *)changed;
     c.config = (Conclave__Log__Config *)config;
     MAKE_END(config_set);
 }

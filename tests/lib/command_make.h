@@ -29,9 +29,11 @@ struct make_amount { /* in whole units; ports begin..end, 0: none */
     uint32_t port_begin, port_end;
 };
 
-struct made make_leader(uint64_t term, const char *cluster16); /* 16 characters; node = term, seed: defaults */
+struct made make_leader(uint64_t term,
+                        const char *cluster16); /* 16 characters; node = term, seed: defaults, newest level */
 struct made make_leader_seeded(uint64_t term, const char *cluster16, const Conclave__Log__Config *seed);
 struct made make_config(const Conclave__Log__Config *config);
+struct made make_config_if(const Conclave__Log__Config *config, const Conclave__Log__Position *changed);
 /* `id` NULL: a new one; role "*"; capabilities as CAP_* */
 struct made make_subscribe(const char *id, uint64_t failover_ms, uint32_t capabilities);
 struct made make_disconnected(uint32_t framework, uint64_t subscribed);

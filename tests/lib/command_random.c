@@ -42,15 +42,19 @@ static uint64_t agent_since(const struct state *state, uint32_t number) {
     return agent ? agent->since : 0;
 }
 
-static struct made random_config(struct draw *draw) {
+static struct made random_config(struct draw *draw, const struct state *state) {
     Conclave__Log__Config config = CONCLAVE__LOG__CONFIG__INIT;
     config.has_history_tasks = 1;
     config.history_tasks = below(draw, 12);
     config.has_history_frameworks = 1;
     config.history_frameworks = below(draw, 3);
     config.has_framework_reregister_timeout_ms = below(draw, 2) == 0;
-    config.framework_reregister_timeout_ms = below(draw, 100);
-    return make_config(&config);
+    config.framework_reregister_timeout_ms = 999 + below(draw, 100); /* one in a hundred is out of its range */
+    const struct config_record *now = state_config(state);
+    Conclave__Log__Position changed = CONCLAVE__LOG__POSITION__INIT;
+    changed.index = now->changed_index - (now->changed_index > 0 && below(draw, 4) == 0);
+    changed.n = now->changed_n;
+    return now->level >= 2 && below(draw, 2) ? make_config_if(&config, &changed) : make_config(&config);
 }
 
 static struct made random_subscribe(struct draw *draw, const struct state *state) {
@@ -161,7 +165,7 @@ struct made command_random(struct draw *draw, const struct state *state) {
     make_time(draw->cluster_ms - (below(draw, 16) == 0 ? 3 : 0), 1700000000000 + draw->cluster_ms);
     uint32_t kind = below(draw, 128);
     if (kind < 2 || !state_leader(state)->index) return make_leader(state_leader(state)->term + 1, CLUSTER);
-    if (kind < 3) return random_config(draw);
+    if (kind < 3) return random_config(draw, state);
     if (kind < 10) return random_subscribe(draw, state);
     if (kind < 16) return random_framework_end(draw, state);
     if (kind < 30) return random_agent(draw, state);

@@ -226,17 +226,33 @@ static void random_damage_never_reads_outside_and_never_leaks(void **state) {
     raft_configuration_close(&m[1].install_snapshot.conf);
 }
 
-static void a_hello_comes_back_and_has_one_length(void **state) {
+static void a_hello_comes_back_and_may_say_more(void **state) {
     (void)state;
-    struct peer_hello hello = {
-        .protocol = 1, .stream = 2, .cluster_id = "fifteen letters", .from = 3, .to = 4, .nonce = 5};
+    struct peer_hello hello = {.protocol = 1,
+                               .stream = 2,
+                               .cluster_id = "fifteen letters",
+                               .from = 3,
+                               .to = 4,
+                               .nonce = 5,
+                               .program_level = 6,
+                               .program_version = "1.2.3-rc4"};
     struct peer_hello back;
-    uint8_t bytes[PEER_HELLO_BYTES + 1] = {0};
+    uint8_t bytes[PEER_HELLO_MAX + 1] = {0};
+    memset(&back, 0, sizeof back);
     peer_hello_encode(&hello, bytes);
     assert_int_equal(peer_hello_decode(bytes, PEER_HELLO_BYTES, &back), 0);
     assert_memory_equal(&back, &hello, sizeof hello);
     assert_int_equal(peer_hello_decode(bytes, PEER_HELLO_BYTES - 1, &back), ERR_PARSE);
-    assert_int_equal(peer_hello_decode(bytes, PEER_HELLO_BYTES + 1, &back), ERR_PARSE);
+    assert_int_equal(peer_hello_decode(bytes, PEER_HELLO_MAX, &back), 0); /* a later program's */
+    assert_int_equal(back.program_level, 6);
+    assert_int_equal(peer_hello_decode(bytes, PEER_HELLO_MAX + 1, &back), ERR_PARSE);
+    bytes[52 + PEER_VERSION_BYTES - 1] = 'x';
+    assert_int_equal(peer_hello_decode(bytes, PEER_HELLO_BYTES, &back), ERR_PARSE);
+    bytes[52 + PEER_VERSION_BYTES - 1] = '\0';
+    bytes[52] = '\n';
+    assert_int_equal(peer_hello_decode(bytes, PEER_HELLO_BYTES, &back), ERR_PARSE);
+    memset(bytes + 52, 'x', PEER_VERSION_BYTES);
+    assert_int_equal(peer_hello_decode(bytes, PEER_HELLO_BYTES, &back), ERR_PARSE); /* it does not end */
 }
 
 int main(void) {
@@ -249,7 +265,7 @@ int main(void) {
         cmocka_unit_test(a_configuration_entry_that_runs_over_its_end_is_refused),
         cmocka_unit_test(what_is_over_the_limits_is_not_written),
         cmocka_unit_test(random_damage_never_reads_outside_and_never_leaks),
-        cmocka_unit_test(a_hello_comes_back_and_has_one_length),
+        cmocka_unit_test(a_hello_comes_back_and_may_say_more),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

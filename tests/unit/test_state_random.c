@@ -22,7 +22,7 @@ static uint64_t number_of(const char *name, uint64_t otherwise) {
 
 /* What every history must have met, or the test tests nothing. */
 struct coverage {
-    uint64_t codes[4], effects[8], states[14], refused_tasks, trimmed;
+    uint64_t codes[OUTCOME_NOT_FOUND + 1], effects[8], states[14], refused_tasks, trimmed;
 };
 
 static void coverage_note(struct coverage *c, const struct world *w) {
@@ -42,7 +42,7 @@ static void coverage_note(struct coverage *c, const struct world *w) {
 static void coverage_check(const struct world *w, const struct coverage *c) {
     struct state_counts counts;
     state_counts(w->state, &counts);
-    for (int i = 0; i < 4; i++)
+    for (int i = 0; i <= OUTCOME_NOT_FOUND; i++)
         assert_true(c->codes[i] > 0);
     for (int i = 0; i < 8; i++)
         assert_true(c->effects[i] > 0);
