@@ -3,6 +3,7 @@
 
 #include <ctype.h>
 #include <curl/curl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -120,6 +121,26 @@ int client_request_any(const struct options *o, const struct request *r, struct 
         if (err->code != ERR_NO_QUORUM) break;
     }
     return err->code;
+}
+
+bool client_leader_first(struct options *o) {
+    const struct request request = {.method = "GET", .path = "/redirect", .timeout_ms = 2000};
+    for (size_t i = 0; i < o->master_count; i++) { /* 307 to the leader's authority, from whoever answers first */
+        struct answer redirect;
+        int rc = client_request(o->masters[i], &request, &redirect);
+        bool found = rc == 0 && redirect.status == 307 && redirect.location[0];
+        size_t at = 0;
+        while (found && at < o->master_count && strcmp(o->masters[at], redirect.location) != 0)
+            at++;
+        if (found) {
+            if (at == o->master_count) at = o->master_count < MASTERS_MAX ? o->master_count++ : MASTERS_MAX - 1;
+            memmove(o->masters[1], o->masters[0], at * sizeof o->masters[0]);
+            (void)snprintf(o->masters[0], sizeof o->masters[0], "%.127s", redirect.location);
+        }
+        answer_done(&redirect);
+        if (found) return true;
+    }
+    return false;
 }
 
 int answer_message(const struct answer *a, const ProtobufCMessageDescriptor *type, struct arena *arena,

@@ -38,6 +38,9 @@ void client_request_all(const struct options *o, const struct request *request, 
 /* The first master that answers 2xx, the leader by redirect where the path wants it. */
 int client_request_any(const struct options *o, const struct request *request, struct answer *ret, struct err *err);
 
+/* Puts the leader in front of the options' masters; false: none of them names one, nothing has changed. */
+bool client_leader_first(struct options *o);
+
 /* The body as a message in the arena; ERR_PARSE. */
 int answer_message(const struct answer *a, const ProtobufCMessageDescriptor *type, struct arena *arena,
                    ProtobufCMessage **ret, struct err *err);

@@ -66,7 +66,7 @@ static void nodes_message(const struct dev_cluster *c, uint64_t leader, enum out
             agents[up.n_agents++] = &rows[i];
     }
     if (output != OUTPUT_TABLE) {
-        print_message(&up.base);
+        print_row(&up.base);
         return;
     }
     static const char *const columns[] = {"NODE", "HTTP", "STATE", "PID", "FOLDER", NULL};

@@ -242,7 +242,7 @@ int dev_fault(struct dev_cluster *c, const char *target, enum dev_fault_kind kin
     if (rc == 0 && output == OUTPUT_TABLE)
         fault_print(&f);
     else if (rc == 0)
-        print_message(&f.out.base);
+        print_row(&f.out.base);
     bool complete = f.ms.has_gone && f.ms.has_elected && f.ms.has_first_commit && f.ms.has_agents_back;
     bool harmless = f.tasks.lost == 0 && f.tasks.doubled == 0 && f.tasks.restarted == 0;
     arena_done(&arena);

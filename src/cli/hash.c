@@ -116,7 +116,7 @@ int hash_main(int argc, char **argv) {
     if (o.output == OUTPUT_TABLE)
         hash_print(&report);
     else
-        print_message(&report.base);
+        print_row(&report.base);
     code = !strcmp(report.verdict, "AGREE") ? 0 : !strcmp(report.verdict, "DIVERGED") ? EXIT_CORRUPT : EXIT_DEGRADED;
     arena_done(&arena);
     return code;

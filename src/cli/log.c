@@ -2,141 +2,89 @@
  * conclave log ls|show|verify. */
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
-#include "base/check.h"
-#include "cli/client.h"
 #include "cli/command.h"
+#include "cli/interrupt.h"
+#include "cli/log_rows.h"
 #include "cli/log_source.h"
-#include "cli/print.h"
 #include "conclave/admin.pb-c.h"
 #include "consensus/disk_file.h"
 #include "consensus/verify.h"
-#include "wire/json.h"
 
 #define LOG_LS_DEFAULT 1000
 
-static const char *item_type(const struct log_item *item, struct log_subject *subject) {
-    if (item->command) {
-        log_subject(item->command, subject);
-        return subject->type;
-    }
-    *subject = (struct log_subject){0};
-    return item->type == 2 ? "barrier" : "configuration";
-}
-
 struct ls {
-    enum output output;
-    struct rows rows;
-    struct table *table;
+    struct log_rows rows;
     uint64_t left;
 };
 
 static bool ls_item(void *ctx, const struct log_item *item) {
     struct ls *ls = ctx;
-    struct log_subject subject;
-    char position[48], wall[32] = "", term[24], cluster[24] = "", bytes[24];
-    if (ls->left == 0) return false;
-    ls->left--;
-    Conclave__Admin__LogRow row = CONCLAVE__ADMIN__LOG_ROW__INIT;
-    row.type = (char *)item_type(item, &subject);
-    (void)snprintf(position, sizeof position, "%" PRIu64 ".%" PRIu32, item->index, item->n);
-    row.position = position;
-    row.term = item->term;
-    row.bytes = item->bytes;
-    row.task = (char *)subject.task;
-    row.framework = (char *)subject.framework;
-    row.agent = (char *)subject.agent;
-    if (item->command) {
-        row.has_cluster_ms = 1;
-        row.cluster_ms = item->command->cluster_ms;
-        row.wall = (char *)wall_text(item->command->wall_ms, wall);
-    }
-    if (ls->output != OUTPUT_TABLE) {
-        rows_message(&ls->rows, &row.base);
-        return true;
-    }
-    (void)snprintf(term, sizeof term, "%" PRIu64, row.term);
-    (void)snprintf(cluster, sizeof cluster, "%" PRIu64, row.cluster_ms);
-    (void)snprintf(bytes, sizeof bytes, "%" PRIu64, row.bytes);
-    table_row(ls->table, (const char *const[]){position, term, item->command ? cluster : NULL, row.wall, row.type,
-                                               row.task, row.framework, row.agent, bytes});
-    return true;
+    log_rows_item(&ls->rows, item);
+    return --ls->left > 0;
 }
 
 int log_ls_main(int argc, char **argv) {
     struct options o = {0};
-    uint64_t from = 0, to = UINT64_MAX, limit = LOG_LS_DEFAULT;
-    const struct flag table[] = {
-        OPTION_FLAGS(o),
-        {"data-dir", FLAG_STRING, &o.data_dir, 0, 0, false, "DIR", "a master's data folder instead of a live master"},
-        {"from", FLAG_U64, &from, 0, UINT64_MAX, false, "INDEX", "first entry"},
-        {"to", FLAG_U64, &to, 0, UINT64_MAX, false, "INDEX", "last entry"},
-        {"limit", FLAG_U64, &limit, 1, UINT64_MAX, false, "N", "at most so many rows (1000)"},
-        {0}};
-    static const char *const columns[] = {"POSITION", "TERM",      "CLUSTER MS", "TIME",  "TYPE",
-                                          "TASK",     "FRAMEWORK", "AGENT",      "BYTES", NULL};
+    struct log_filter filter = {0};
+    uint64_t limit = LOG_LS_DEFAULT;
+    const struct flag table[] = {OPTION_FLAGS(o),
+                                 LOG_SOURCE_FLAGS(o),
+                                 LOG_FILTER_FLAGS(filter),
+                                 {"limit", FLAG_U64, &limit, 1, UINT64_MAX, false, "N", "at most so many rows (1000)"},
+                                 {0}};
     struct err err = {0};
+    struct log_source *source = NULL;
     int rest, code;
     if (options_parse(table, &o, argc, argv, "conclave log ls [FLAGS]", 0, 0, &rest, &code)) return code;
-    struct ls ls = {.output = o.output, .left = limit};
-    if (o.output == OUTPUT_TABLE)
-        ls.table = table_new(columns);
-    else
-        rows_begin(&ls.rows, o.output);
-    int rc = log_walk(&o, from, to, ls_item, &ls, &err);
-    if (o.output == OUTPUT_TABLE)
-        table_print_free(ls.table);
-    else
-        rows_end(&ls.rows);
-    return rc ? fail(&err) : 0;
+    struct ls ls = {.left = limit};
+    interrupt_catch();
+    int rc = log_filter_resolve(&filter, &err);
+    if (rc == 0) rc = log_source_open(&o, &source, &err);
+    if (rc) return fail(&err);
+    log_rows_begin(&ls.rows, o.output, false);
+    rc = log_source_walk(source, &filter, ls_item, &ls, &err);
+    log_rows_end(&ls.rows);
+    log_source_close(source);
+    if (rc) return fail(&err);
+    return interrupted() ? EXIT_INTERRUPTED : 0;
 }
 
-struct show {
-    uint64_t n;
-    bool one;
-    size_t shown;
-};
-
 static bool show_item(void *ctx, const struct log_item *item) {
-    struct show *show = ctx;
-    if (show->one && item->n != show->n) return true;
-    show->shown++;
-    printf("{\"position\":\"%" PRIu64 ".%" PRIu32 "\",\"term\":%" PRIu64 ",\"bytes\":%zu,\"command\":", item->index,
-           item->n, item->term, item->bytes);
-    struct buf out;
-    buf_init(&out, 64u << 20);
-    if (item->command && json_print(&item->command->base, JSON_ONLY_SET, &out) == 0)
-        (void)fwrite(out.data, 1, out.len, stdout);
-    else
-        (void)fputs(item->type == 2 ? "\"barrier\"" : "\"configuration\"", stdout);
-    buf_done(&out);
-    (void)fputs("}\n", stdout);
+    size_t *shown = ctx;
+    struct buf line;
+    buf_init(&line, 64u << 20);
+    if (log_item_json(item, &line) == 0) {
+        (void)fwrite(line.data, 1, line.len, stdout);
+        (void)putchar('\n');
+        (*shown)++;
+    }
+    buf_done(&line);
     return true;
 }
 
 int log_show_main(int argc, char **argv) {
     struct options o = {0};
-    const struct flag table[] = {
-        OPTION_FLAGS(o),
-        {"data-dir", FLAG_STRING, &o.data_dir, 0, 0, false, "DIR", "a master's data folder instead of a live master"},
-        {0}};
+    struct log_filter filter = {0};
+    const struct flag table[] = {OPTION_FLAGS(o), LOG_SOURCE_FLAGS(o), {0}};
     struct err err = {0};
+    struct log_source *source = NULL;
+    size_t shown = 0;
     int rest, code;
     if (options_parse(table, &o, argc, argv, "conclave log show INDEX[.N] [FLAGS]", 1, 1, &rest, &code)) return code;
-    char *end;
-    uint64_t index = strtoull(argv[rest], &end, 10);
-    struct show show = {.one = *end == '.'};
-    if (*end == '.') show.n = strtoull(end + 1, &end, 10);
-    if (index == 0 || *end || argv[rest][0] < '0' || argv[rest][0] > '9') {
-        fprintf(stderr, "conclave: '%.40s' is no position (INDEX or INDEX.N)\n", argv[rest]);
-        return EXIT_USAGE;
-    }
-    int rc = log_walk(&o, index, index, show_item, &show, &err);
+    filter.from_text = filter.to_text = argv[rest];
+    struct log_position position;
+    int rc = log_position_parse(argv[rest], &position, &err);
+    if (rc == 0) rc = log_filter_resolve(&filter, &err);
+    if (rc == 0) rc = log_source_open(&o, &source, &err);
     if (rc) return fail(&err);
-    if (show.shown) return 0;
-    fprintf(stderr, "conclave: nothing at position %.40s\n", argv[rest]);
+    struct log_range range = *log_source_range(source);
+    rc = log_source_walk(source, &filter, show_item, &shown, &err);
+    log_source_close(source);
+    if (rc) return fail(&err);
+    if (shown) return 0;
+    fprintf(stderr, "conclave: nothing at position %.40s: entries %" PRIu64 " to %" PRIu64 " are there\n", argv[rest],
+            range.first, range.last);
     return 1;
 }
 
@@ -176,7 +124,7 @@ static void verify_print_json(const struct verify_report *r, const char *dir) {
         rows[i].text = (char *)r->faults[i].text;
         pointers[out.n_faults++] = &rows[i];
     }
-    print_message(&out.base);
+    print_row(&out.base);
 }
 
 int log_verify_main(int argc, char **argv) {

@@ -23,7 +23,8 @@ struct options {
     const char *masters_text; /* of --master, else the environment's CONCLAVE_MASTERS, else the local dev cluster */
     char masters[MASTERS_MAX][128]; /* HOST:PORT */
     size_t master_count;
-    const char *data_dir; /* NULL: live */
+    const char *data_dir;    /* NULL: live */
+    const char *export_file; /* instead of either; NULL: none */
 };
 
 /* The rows of the table that a command with `options` begins with; OPTION_FLAGS(o), then its own, then {0}. */

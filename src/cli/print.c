@@ -32,8 +32,7 @@ void table_row(struct table *table, const char *const *cells) {
     for (size_t i = 0; i < table->columns; i++) {
         char *copy = strdup(cells[i] ? cells[i] : "-");
         CHECK(copy);
-        for (unsigned char *p = (unsigned char *)copy; *p; p++)
-            if (*p < 0x20 || *p == 0x7f) *p = '?';
+        text_plain(copy);
         CHECK(scols_line_refer_data(line, i, copy) == 0); /* takes the copy */
     }
 }
@@ -53,7 +52,7 @@ static int print_json(const ProtobufCMessage *message) {
     return rc;
 }
 
-void print_message(const ProtobufCMessage *message) {
+void print_row(const ProtobufCMessage *message) {
     CHECK(print_json(message) == 0);
     (void)putchar('\n');
 }
@@ -67,6 +66,13 @@ void rows_message(struct rows *r, const ProtobufCMessage *message) {
     if (r->output == OUTPUT_JSON && r->any) (void)putchar(',');
     r->any = true;
     CHECK(print_json(message) == 0);
+    if (r->output == OUTPUT_JSONL) (void)putchar('\n');
+}
+
+void rows_text(struct rows *r, const char *json, size_t len) {
+    if (r->output == OUTPUT_JSON && r->any) (void)putchar(',');
+    r->any = true;
+    (void)fwrite(json, 1, len, stdout);
     if (r->output == OUTPUT_JSONL) (void)putchar('\n');
 }
 

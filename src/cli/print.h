@@ -6,6 +6,7 @@
 #include <protobuf-c/protobuf-c.h>
 
 #include "cli/options.h"
+#include "cli/plain.h"
 
 struct table;
 /* `columns` ends with NULL. */
@@ -15,7 +16,7 @@ void table_row(struct table *t, const char *const *cells);
 void table_print_free(struct table *t);
 
 /* One message as a line of JSON on stdout. */
-void print_message(const ProtobufCMessage *message);
+void print_row(const ProtobufCMessage *message);
 /* With OUTPUT_JSON: "[" a, b "]" around rows printed by print_row; nothing for OUTPUT_JSONL. */
 struct rows {
     enum output output;
@@ -23,6 +24,7 @@ struct rows {
 };
 void rows_begin(struct rows *r, enum output output);
 void rows_message(struct rows *r, const ProtobufCMessage *message);
+void rows_text(struct rows *r, const char *json, size_t len); /* one row that is JSON already */
 void rows_end(struct rows *r);
 
 /* "1,234 ms", "3 s", "2 min", "5 h", "3 d". */

@@ -197,7 +197,7 @@ int status_main(int argc, char **argv) {
         if (o.output == OUTPUT_TABLE)
             status_print(s);
         else
-            print_message(&s->base);
+            print_row(&s->base);
         code = status_exit(s);
     }
     arena_done(&arena);

@@ -14,19 +14,9 @@
 static int leader_message(const struct options *o, const char *path, const ProtobufCMessageDescriptor *type,
                           struct arena *arena, ProtobufCMessage **ret, struct err *err) {
     struct answer answer;
-    const struct request status = {.method = "GET", .path = "/redirect", .timeout_ms = 2000};
     struct options leader = *o;
-    struct answer redirect;
-    for (size_t i = 0; i < o->master_count; i++) { /* 307 to the leader's authority, from whoever answers first */
-        int rc = client_request(o->masters[i], &status, &redirect);
-        bool found = rc == 0 && redirect.status == 307 && redirect.location[0];
-        if (found) {
-            (void)snprintf(leader.masters[0], sizeof leader.masters[0], "%.127s", redirect.location);
-            leader.master_count = 1;
-        }
-        answer_done(&redirect);
-        if (found) break;
-    }
+    bool found = client_leader_first(&leader);
+    if (found) leader.master_count = 1;
     const struct request request = {.method = "GET", .path = path, .timeout_ms = 10000};
     int rc = client_request_any(&leader, &request, &answer, err);
     if (rc) return rc;

@@ -20,7 +20,7 @@
 #include "wire/json.h"
 
 #define LOG_COUNT_MAX       1000
-#define LOG_BYTES_MAX       (8u << 20)
+#define LOG_BYTES_MAX       (1u << 20) /* of a page: what the state thread can spare in a millisecond or two */
 #define ADMIN_TASKS_DEFAULT 1000
 
 static void reply_message(const struct call *call, const ProtobufCMessage *message) {
@@ -236,7 +236,8 @@ static void admin_log(struct call *call, struct arena *arena) {
     out.commit = r.commit_index;
     out.entries = arena_alloc(arena, (count + 1) * sizeof *out.entries);
     struct log_gather g = {.log = &out, .arena = arena};
-    int rc = out.entries ? replica_log_read(m->replica, from, (unsigned)count, log_entry, &g, &first, &err) : ERR_NOMEM;
+    int rc = out.entries ? 0 : ERR_NOMEM;
+    if (rc == 0 && count > 0) rc = replica_log_read(m->replica, from, (unsigned)count, log_entry, &g, &first, &err);
     if (rc)
         call_reply_text(call, err_http_status(rc), err.text);
     else
