@@ -10,7 +10,7 @@ static void log_end_name(const struct wal_scan *log, char *ret) {
 bool cross_check_vote(const struct vote *vote, const struct wal_scan *log, struct fault *ret_fault) {
     char name[DISK_NAME_MAX];
     if (log->vote_version > vote->version || log->term > vote->term) {
-        fault_set(ret_fault, VOTE_FILE, 0, "cross", fault_remedy_replace, "%s",
+        fault_set(ret_fault, VOTE_FILE, 0, "cross", fault_remedy_newid, "%s",
                   "an old copy: the log knows a later term or vote");
         return false;
     }
@@ -29,7 +29,7 @@ bool cross_check_snapshot(const struct vote *vote, const struct wal_scan *log, c
     char name[DISK_NAME_MAX];
     uint64_t reach = snapshot ? snapshot->index : 0;
     if (snapshot && snapshot->term > vote->term) {
-        fault_set(ret_fault, VOTE_FILE, 0, "cross", fault_remedy_replace, "%s",
+        fault_set(ret_fault, VOTE_FILE, 0, "cross", fault_remedy_newid, "%s",
                   "an old copy: a snapshot knows a later term");
         return false;
     }

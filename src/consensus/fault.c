@@ -6,7 +6,9 @@
 #include <stdio.h>
 
 const char fault_remedy_replace[] =
-    "wipe this folder and let the node join under a new id: the other masters have it all";
+    "start this node with --reinstall, or let it join under a new id: the other masters have it all";
+const char fault_remedy_newid[] =
+    "without it the node could vote twice: keep the folder away and let the node join under a new id";
 const char fault_remedy_foreign[] = "put the folder's own files back, or replace the node under a new id";
 const char fault_remedy_snapshot[] = "delete this file: another snapshot and the log have it all";
 const char fault_remedy_repair[] = "nothing to do: the next start repairs it";

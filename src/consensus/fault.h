@@ -16,7 +16,8 @@ struct fault {
     char text[160];     /* what was found */
 };
 
-extern const char fault_remedy_replace[];  /* the node's data is gone */
+extern const char fault_remedy_replace[];  /* the node's data is gone, not its vote */
+extern const char fault_remedy_newid[];    /* what it promised is gone */
 extern const char fault_remedy_foreign[];  /* wrong files */
 extern const char fault_remedy_snapshot[]; /* one of two snapshots is gone */
 extern const char fault_remedy_repair[];   /* the next start repairs it */

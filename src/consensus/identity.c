@@ -9,7 +9,9 @@
 #include "base/buf.h"
 #include "base/check.h"
 #include "base/crc32c.h"
+#include "base/hash.h"
 #include "consensus/fault.h"
+#include "consensus/pins.h"
 #include "consensus/snapshot_file.h"
 #include "consensus/vote.h"
 #include "consensus/wal_format.h"
@@ -27,6 +29,7 @@ static void identity_encode(const struct identity *id, uint8_t bytes[FILE_SIZE])
     memcpy(bytes + 16, id->cluster_id, 16);
     store_u64(bytes + 32, id->node_id);
     store_u64(bytes + 40, id->created_ms);
+    store_u64(bytes + 48, id->folder);
     store_u32(bytes + CRC_AT, crc32c(0, bytes, CRC_AT));
 }
 
@@ -48,7 +51,7 @@ static void census_take(void *data, const char *name) {
 
 static int damaged(uint64_t offset, const char *text, struct err *err) {
     struct fault fault;
-    fault_set(&fault, IDENTITY_FILE, offset, "identity", fault_remedy_replace, "%s", text);
+    fault_set(&fault, IDENTITY_FILE, offset, "identity", fault_remedy_newid, "%s", text);
     return fault_err(&fault, err);
 }
 
@@ -87,7 +90,16 @@ int identity_read(struct disk *disk, struct identity *ret, struct err *err) {
     memcpy(ret->cluster_id, bytes + 16, 16);
     ret->node_id = load_u64(bytes + 32);
     ret->created_ms = load_u64(bytes + 40);
+    ret->folder = load_u64(bytes + 48);
     return 0;
+}
+
+uint64_t identity_folder(const struct identity *identity) {
+    uint8_t bytes[FILE_SIZE];
+    if (identity->folder != 0) return identity->folder;
+    identity_encode(identity, bytes);
+    uint64_t derived = hash128_of(bytes, sizeof bytes).lo;
+    return derived != 0 ? derived : 1;
 }
 
 static void hex16(const uint8_t bytes[16], char ret[33]) {
@@ -121,6 +133,7 @@ int identity_format(struct disk *disk, const struct identity *identity, struct e
     if (rv == 0) return err_set(err, ERR_EXISTS, "the folder belongs to node %" PRIu64 " already", found.node_id);
     if (rv != ERR_NOT_FOUND) return rv;
     rv = vote_format(disk, identity, err);
+    if (rv == 0 && identity->folder != 0) rv = pins_format(disk, identity, err);
     if (rv != 0) return rv;
     identity_encode(identity, bytes);
     return disk_replace(disk, IDENTITY_FILE, bytes, sizeof bytes, err);

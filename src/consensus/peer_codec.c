@@ -34,6 +34,7 @@ void peer_hello_encode(const struct peer_hello *hello, uint8_t ret[PEER_HELLO_BY
     size_t len = strnlen(hello->program_version, PEER_VERSION_BYTES - 1);
     memset(ret + 52, 0, PEER_VERSION_BYTES);
     memcpy(ret + 52, hello->program_version, len);
+    store_u64(ret + 72, hello->folder);
 }
 
 int peer_hello_decode(const uint8_t *data, size_t len, struct peer_hello *ret) {
@@ -54,6 +55,31 @@ int peer_hello_decode(const uint8_t *data, size_t len, struct peer_hello *ret) {
     ret->program_level = load_u32(data + 48);
     memset(ret->program_version, 0, sizeof ret->program_version);
     memcpy(ret->program_version, version, version_len);
+    ret->folder = load_u64(data + 72);
+    return 0;
+}
+
+void peer_ping_encode(uint64_t number, const struct peer_vitals *vitals, uint8_t ret[PEER_PING_BYTES]) {
+    store_u64(ret, number);
+    store_u32(ret + 8, vitals->space);
+    store_u32(ret + 12, vitals->hash_kind);
+    store_u64(ret + 16, vitals->free_bytes);
+    for (unsigned i = 0; i < PEER_MARKS; i++) {
+        store_u64(ret + 24 + 24 * i, vitals->marks[i].index);
+        memcpy(ret + 32 + 24 * i, vitals->marks[i].hash, 16);
+    }
+}
+
+int peer_ping_decode(const uint8_t *data, size_t len, uint64_t *ret_number, struct peer_vitals *ret) {
+    if (len < PEER_PING_BYTES || len > PEER_PING_MAX) return ERR_PARSE;
+    *ret_number = load_u64(data);
+    ret->space = load_u32(data + 8);
+    ret->hash_kind = load_u32(data + 12);
+    ret->free_bytes = load_u64(data + 16);
+    for (unsigned i = 0; i < PEER_MARKS; i++) {
+        ret->marks[i].index = load_u64(data + 24 + 24 * i);
+        memcpy(ret->marks[i].hash, data + 32 + 24 * i, 16);
+    }
     return 0;
 }
 

@@ -11,7 +11,8 @@
  *   WELCOME  the other side's answer                          struct peer_hello
  *   REFUSED  or this; the connection ends behind it           u32 reason (enum peer_refusal)
  *   MESSAGE  one message of the core or of the guard          see peer_message_encode
- *   PING, PONG                                                u64 number, echoed
+ *   PING     how the sender is                                u64 number, struct peer_vitals
+ *   PONG                                                      u64 number, echoed
  *   INSTALL  on a bulk connection: a snapshot begins          as MESSAGE, data left out
  *   CHUNK    its next bytes                                   u64 offset, bytes
  *   INSTALLED  the other side has handed it to its core       u64 bytes */
@@ -26,7 +27,7 @@
 #include "base/err.h"
 
 #define PEER_PROTOCOL          1u
-#define PEER_HELLO_BYTES       72u          /* what we send, and the least that we take */
+#define PEER_HELLO_BYTES       80u          /* what we send, and the least that we take */
 #define PEER_HELLO_MAX         256u         /* later programs may say more behind it, which is not read */
 #define PEER_VERSION_BYTES     20u          /* of a program's version, terminator included */
 #define PEER_MESSAGE_MAX       (2u << 20)   /* bytes of a MESSAGE: a train's 1 MiB, or one entry of the longest kind */
@@ -57,7 +58,8 @@ enum peer_stream { PEER_STREAM_MESSAGES = 1, PEER_STREAM_BULK = 2 };
     X(CLUSTER, 2, "another cluster")                                                                                   \
     X(STRANGER, 3, "not a member")                                                                                     \
     X(TARGET, 4, "meant for another node")                                                                             \
-    X(SELF, 5, "our own id")
+    X(SELF, 5, "our own id")                                                                                           \
+    X(FOLDER, 6, "another folder is known under this id")
 
 enum peer_refusal {
 #define PEER_REFUSAL_ENUM(name, value, text) PEER_REFUSED_##name = (value),
@@ -77,7 +79,29 @@ struct peer_hello {
     uint64_t nonce;         /* of the sender's process: random, another after each start */
     uint32_t program_level; /* what the sender's program can apply (replica.h); 0: it does not say */
     char program_version[PEER_VERSION_BYTES];
+    uint64_t folder; /* of the sender's data folder (pins.h) */
 };
+
+/* What members tell each other of themselves, with every PING. */
+#define PEER_PING_BYTES 96u  /* what we send, and the least that we take */
+#define PEER_PING_MAX   512u /* later programs may say more behind it, which is not read */
+#define PEER_MARKS      3u
+
+struct peer_mark {
+    uint64_t index;   /* an applied position, 0: none */
+    uint8_t hash[16]; /* of the state behind it */
+};
+
+struct peer_vitals {
+    uint32_t space;      /* enum replica_space_level, or a higher number of a later program */
+    uint32_t hash_kind;  /* hashes of different kinds cannot be compared */
+    uint64_t free_bytes; /* on the disk of its data folder */
+    struct peer_mark marks[PEER_MARKS];
+};
+
+void peer_ping_encode(uint64_t number, const struct peer_vitals *vitals, uint8_t ret[PEER_PING_BYTES]);
+/* ERR_PARSE unless `len` is PEER_PING_BYTES to PEER_PING_MAX. The fields are not judged. */
+int peer_ping_decode(const uint8_t *data, size_t len, uint64_t *ret_number, struct peer_vitals *ret);
 
 void peer_hello_encode(const struct peer_hello *hello, uint8_t ret[PEER_HELLO_BYTES]);
 /* ERR_PARSE unless `len` is PEER_HELLO_BYTES to PEER_HELLO_MAX and the version is printable text, zeros behind it. The

@@ -41,7 +41,7 @@ void peers_link_options(const struct peers *p, struct link_options *ret, size_t 
 
 /* The timer: a PING to everybody, and an eye on what stands still. Unanswered pings are counted rather than timed, so
  * that a process that was itself stopped for a while does not blame its peers. */
-static void tick_peer(struct peer *peer, uint64_t now_ms) {
+static void tick_peer(struct peer *peer, uint64_t now_ms, const uint8_t ping[PEER_PING_BYTES]) {
     struct peers *p = peer->peers;
     if (peer->transfer) transfer_tick(peer->transfer, now_ms);
     if (!peer->welcomed) return;
@@ -52,18 +52,20 @@ static void tick_peer(struct peer *peer, uint64_t now_ms) {
         link_close_overflow(peer->out);
         return;
     }
-    uint8_t number[8];
-    store_u64(number, now_ms);
     peer->pings++;
-    (void)link_send(peer->out, LINK_CONTROL, PEER_FRAME_PING, number, sizeof number, NULL, 0);
+    (void)link_send(peer->out, LINK_CONTROL, PEER_FRAME_PING, ping, PEER_PING_BYTES, NULL, 0);
 }
 
 static void tick_cb(uv_timer_t *timer) {
     struct peers *p = timer->data;
     CHECK_MAGIC(p, PEERS_MAGIC);
     uint64_t now = peers_now(p);
+    struct peer_vitals vitals = {0};
+    uint8_t ping[PEER_PING_BYTES];
+    if (p->config.vitals) p->config.vitals(p->config.ctx, &vitals);
+    peer_ping_encode(now, &vitals, ping);
     for (unsigned i = 0; i < PEERS_MAX; i++)
-        if (p->slots[i].id != 0) tick_peer(&p->slots[i], now);
+        if (p->slots[i].id != 0) tick_peer(&p->slots[i], now, ping);
 }
 
 static int listen_on(struct peers *p, struct err *err) {

@@ -9,8 +9,8 @@
  *
  *   dial -> HELLO -> WELCOME -> messages -> closed -> dial at once, then after 1, 2, 4 .. 200 ms
  *
- * A connection is believed only behind a HELLO with our protocol, our cluster id, our node id as its target and a
- * member's id as its source; others are told why, cut, counted and logged.
+ * A connection is believed only behind a HELLO with our protocol, our cluster id, our node id as its target, a member's
+ * id as its source and the folder that we know under that id (pins.h); others are told why, cut, counted and logged.
  *
  * Who is dead: a closed connection says nothing by itself. We dial again at once; when that is refused and the peer has
  * no connection to us either, or another process (nonce) answers under its id, then the process we knew is gone and
@@ -55,6 +55,17 @@ struct peers_config {
     void (*message)(void *ctx, struct raft_message *message);
     /* The process of `id` that we knew is gone. */
     void (*dead)(void *ctx, uint64_t id);
+    uint64_t folder; /* the number of our own folder (identity.h), told in hellos; not 0 */
+    /* Somebody with the folder `folder` speaks for the member `id`: 0, and it is noted durably; ERR_FORBIDDEN: another
+     * folder is known, so it is refused; anything else cuts the connection. */
+    int (*meet)(void *ctx, uint64_t id, uint64_t folder);
+    /* `id` has answered our hello: it has noted our folder. */
+    void (*accepted)(void *ctx, uint64_t id);
+    /* `id` refuses us, because it knows another folder under our id. */
+    void (*disowned)(void *ctx, uint64_t id);
+    /* Fills in what our next PING says, and what a PING of `id` has said. Each may be NULL. */
+    void (*vitals)(void *ctx, struct peer_vitals *ret);
+    void (*told)(void *ctx, uint64_t id, const struct peer_vitals *vitals);
 };
 
 /* Listens. Nobody is dialled, and everybody is a stranger, until peers_member_set. Errors: ERR_INVALID (address),

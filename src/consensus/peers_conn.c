@@ -27,7 +27,8 @@ void peer_hello_for(const struct peer *peer, enum peer_stream stream, uint8_t re
                                .from = p->config.node_id,
                                .to = peer->id,
                                .nonce = p->nonce,
-                               .program_level = p->config.program_level};
+                               .program_level = p->config.program_level,
+                               .folder = p->config.folder};
     memcpy(hello.program_version, p->config.program_version, sizeof hello.program_version);
     memcpy(hello.cluster_id, p->config.cluster_id, sizeof hello.cluster_id);
     peer_hello_encode(&hello, ret);
@@ -77,6 +78,15 @@ static void welcome(struct peer *peer, const uint8_t *payload, size_t len) {
         link_close(peer->out);
         return;
     }
+    int met = p->config.meet ? p->config.meet(p->config.ctx, peer->id, hello.folder) : 0;
+    if (met != 0) { /* it hears of it when it dials us */
+        if (peers_may_log(p))
+            log_event(LOG_WARN, "peer_refused", "peer=%" PRIu64 " address=%s why=\"%s\"", peer->id, peer->text,
+                      met == ERR_FORBIDDEN ? peer_refusal_text(PEER_REFUSED_FOLDER) : err_text(met));
+        peer->attempts = ATTEMPTS_MAX;
+        link_close(peer->out);
+        return;
+    }
     link_established(peer->out);
     peer->welcomed = true;
     peer->pings = 0;
@@ -85,6 +95,7 @@ static void welcome(struct peer *peer, const uint8_t *payload, size_t len) {
     p->counters.welcomes++;
     log_event(LOG_INFO, "peer_connected", "peer=%" PRIu64 " address=%s", peer->id, peer->text);
     peer_meet(peer, &hello);
+    if (p->config.accepted) p->config.accepted(p->config.ctx, peer->id);
 }
 
 static void refused(struct peer *peer, const uint8_t *payload, size_t len) {
@@ -95,6 +106,8 @@ static void refused(struct peer *peer, const uint8_t *payload, size_t len) {
     peer->failure_logged = true;
     peer->attempts = ATTEMPTS_MAX;
     link_close(peer->out);
+    struct peers *p = peer->peers;
+    if (why == PEER_REFUSED_FOLDER && p->config.disowned) p->config.disowned(p->config.ctx, peer->id);
 }
 
 static void out_frame_cb(void *ctx, struct link *link, uint16_t type, const uint8_t *payload, size_t len) {
@@ -214,7 +227,7 @@ static void inbound_adopt(struct inbound *in, struct peer *peer, uint32_t stream
 static void inbound_hello(struct inbound *in, const uint8_t *payload, size_t len) {
     struct peers *p = in->peers;
     struct peer_hello hello;
-    if (peer_hello_decode(payload, len, &hello) != 0 || hello.nonce == 0 ||
+    if (peer_hello_decode(payload, len, &hello) != 0 || hello.nonce == 0 || hello.folder == 0 ||
         (hello.stream != PEER_STREAM_MESSAGES && hello.stream != PEER_STREAM_BULK)) {
         inbound_malformed(in, "hello");
         return;
@@ -231,8 +244,14 @@ static void inbound_hello(struct inbound *in, const uint8_t *payload, size_t len
         why = PEER_REFUSED_STRANGER;
     else if (hello.to != p->config.node_id)
         why = PEER_REFUSED_TARGET;
+    int met = why == 0 && p->config.meet ? p->config.meet(p->config.ctx, hello.from, hello.folder) : 0;
+    if (met == ERR_FORBIDDEN) why = PEER_REFUSED_FOLDER;
     if (why != 0) {
         inbound_refuse(in, &hello, why);
+        return;
+    }
+    if (met != 0) { /* it could not be noted: as if the hello had been lost */
+        link_close(in->link);
         return;
     }
     uint8_t answer[PEER_HELLO_BYTES];
@@ -269,9 +288,22 @@ static void inbound_message(struct inbound *in, const uint8_t *payload, size_t l
     p->config.message(p->config.ctx, &message);
 }
 
+static void inbound_ping(struct inbound *in, const uint8_t *payload, size_t len) {
+    struct peers *p = in->peers;
+    struct peer_vitals vitals;
+    uint64_t number;
+    if (peer_ping_decode(payload, len, &number, &vitals) != 0) {
+        inbound_malformed(in, "ping");
+        return;
+    }
+    (void)link_send(in->link, LINK_CONTROL, PEER_FRAME_PONG, payload, sizeof number, NULL, 0);
+    if (p->config.told) p->config.told(p->config.ctx, in->peer->id, &vitals);
+}
+
 static void inbound_frame_cb(void *ctx, struct link *link, uint16_t type, const uint8_t *payload, size_t len) {
     struct inbound *in = ctx;
     struct peers *p = in->peers;
+    (void)link;
     if (p->closing || (in->stream != 0 && in->peer == NULL)) return; /* replaced, or its member was removed */
     if (in->peer) in->peer->contact_ms = peers_now(p);
     if (in->peer == NULL) {
@@ -281,8 +313,8 @@ static void inbound_frame_cb(void *ctx, struct link *link, uint16_t type, const 
             inbound_malformed(in, "no hello");
     } else if (type == PEER_FRAME_MESSAGE && in->stream == PEER_STREAM_MESSAGES) {
         inbound_message(in, payload, len);
-    } else if (type == PEER_FRAME_PING && len == 8) {
-        (void)link_send(link, LINK_CONTROL, PEER_FRAME_PONG, payload, len, NULL, 0);
+    } else if (type == PEER_FRAME_PING) {
+        inbound_ping(in, payload, len);
     } else if (in->stream == PEER_STREAM_BULK) {
         inbound_bulk_frame(in, type, payload, len);
     } else {

@@ -184,6 +184,8 @@ static void message_cb(void *ctx, struct raft_message *message) {
     struct replica *r = ctx;
     if (r->recv == NULL || r->closing || r->fatal.pending)
         peer_message_free(message);
+    else if (!replica_gate_passes(r, message))
+        peer_message_free(message);
     else
         r->recv(&r->inner, message);
 }
@@ -289,10 +291,14 @@ static int open_store(struct replica *r, const struct replica_config *config, st
     int rv = disk_file_open(config->data_dir, r->loop, &r->disk, err);
     if (rv != 0) return rv;
     struct identity identity = {.node_id = config->node_id, .created_ms = clock_wall_ms()}, found;
+    do
+        identity.folder = rng_next(&r->rng);
+    while (identity.folder == 0);
     memcpy(identity.cluster_id, config->cluster_id, sizeof identity.cluster_id);
     rv = identity_read(r->disk, &found, err);
     if (rv == ERR_NOT_FOUND) rv = identity_format(r->disk, &identity, err);
     if (rv == 0) rv = identity_check(r->disk, &identity, err);
+    if (rv == 0) rv = replica_gate_open(r, config->reinstall, err);
     if (rv != 0) return rv;
     struct store_config store = {.disk = r->disk,
                                  .node_id = config->node_id,
@@ -314,7 +320,11 @@ static int open_peers(struct replica *r, const struct replica_config *config, st
                                  .election_ms = config->election_ms,
                                  .ctx = r,
                                  .message = message_cb,
-                                 .dead = dead_cb};
+                                 .dead = dead_cb,
+                                 .folder = identity_folder(&r->pins.identity),
+                                 .meet = replica_gate_meet,
+                                 .accepted = replica_gate_accepted,
+                                 .disowned = replica_gate_disowned};
     memcpy(peers.cluster_id, config->cluster_id, sizeof peers.cluster_id);
     _Static_assert(sizeof peers.program_version == REPLICA_VERSION_MAX, "one length of a version");
     memcpy(peers.program_version, config->program_version, sizeof peers.program_version);
@@ -374,6 +384,7 @@ static int open_core(struct replica *r, const struct replica_config *config, str
     if (rv != 0) return rv;
     rv = guard_start(r->guard);
     if (rv != 0) return open_error(r, rv, "loading the log", err);
+    replica_gate_start(r);
     return replica_restore_first(r, err);
 }
 

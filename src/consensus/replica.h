@@ -84,6 +84,7 @@ struct replica_config {
      * 0 = does not say; and its version, for people. */
     uint32_t program_level;
     char program_version[REPLICA_VERSION_MAX];
+    bool reinstall;  /* set damaged data aside and get it anew from the leader (reinstall.h) */
     struct net *net; /* of the same loop, borrowed until closed; NULL = the replica makes its own */
 };
 

@@ -6,6 +6,7 @@
  *   replica_fsm.c      the applier: committed entries wait here and are handed out in slices; snapshots
  *   replica_propose.c  batching of commands, and their tickets
  *   replica_read.c     linearizable reads, and reading the log
+ *   replica_gate.c     whether this node may take part: new, wiped and reinstalled folders
  *   replica_status.c   status and counters
  *
  * The turn. What the core, the store and the network call back with is only noted; once a loop turn, behind the poll
@@ -25,6 +26,8 @@
 #include "consensus/entry.h"
 #include "consensus/guard.h"
 #include "consensus/peers.h"
+#include "consensus/pins.h"
+#include "consensus/reinstall.h"
 #include "consensus/replica.h"
 #include "consensus/store.h"
 
@@ -122,6 +125,14 @@ struct replica {
     struct queue probes; /* of struct probe: asked, or waiting to be applied */
     unsigned probes_out;
 
+    /* replica_gate.c */
+    struct pins pins;
+    uint64_t accepted[PEERS_MAX]; /* members that have answered our hello in this process life */
+    unsigned accepted_count;
+    uint64_t waiting_since_ms, waiting_told_ms; /* to be admitted; 0 not waiting */
+    uint64_t barred;                            /* up to this term (reinstall.h); 0: not */
+    uint64_t barred_seen;                       /* commit index at which it was last looked at */
+
     /* space on the disk, looked at once a second */
     uint64_t space_ms;
     struct store_space space;
@@ -165,6 +176,20 @@ void replica_flush(struct replica *r); /* waiting commands into free slots */
 void replica_drop_waiting(struct replica *r);
 void replica_tell_dropped(struct replica *r);
 void batch_free(struct batch *batch);
+
+/* replica_gate.c */
+/* Reads who we are and whom we know; sets damaged data aside if that is wanted. Before the store is opened. */
+int replica_gate_open(struct replica *r, bool reinstall, struct err *err);
+/* Behind load, before anything is received: a lone voter needs nobody's acceptance. */
+void replica_gate_start(struct replica *r);
+/* Whether the core may have this message, and whether it may be ticked. */
+bool replica_gate_passes(const struct replica *r, const struct raft_message *message);
+bool replica_gate_ticks(const struct replica *r);
+void replica_gate_tick(struct replica *r);
+/* What peers call. */
+int replica_gate_meet(void *ctx, uint64_t id, uint64_t folder);
+void replica_gate_accepted(void *ctx, uint64_t id);
+void replica_gate_disowned(void *ctx, uint64_t id);
 
 /* replica_read.c */
 void replica_reads_turn(struct replica *r);

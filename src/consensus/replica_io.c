@@ -93,7 +93,8 @@ static void ticker_cb(uv_timer_t *timer) {
         (void)store_space(r->store, &r->space, NULL);
     }
     if (!queue_empty(&r->reads) || !queue_empty(&r->probes)) replica_wake(r);
-    if (r->tick && !r->closing && !r->fatal.pending) r->tick(&r->inner);
+    replica_gate_tick(r);
+    if (r->tick && !r->closing && !r->fatal.pending && replica_gate_ticks(r)) r->tick(&r->inner);
 }
 
 static int start_cb(struct raft_io *io, unsigned msecs, raft_io_tick_cb tick, raft_io_recv_cb recv) {

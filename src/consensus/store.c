@@ -124,12 +124,10 @@ void store_abandon(struct store *s) {
 
 /* ---- term and vote ---- */
 
-static int vote_change(struct store *s, uint64_t term, uint64_t voted_for) {
+static int vote_put(struct store *s, struct vote next) {
     if (s->dead) return RAFT_IOERR;
-    struct vote next = {.version = s->vote.version + 1,
-                        .term = term,
-                        .voted_for = voted_for,
-                        .log_group = s->wal ? wal_group_number(s->wal) : s->vote.log_group};
+    next.version = s->vote.version + 1;
+    next.log_group = s->wal ? wal_group_number(s->wal) : s->vote.log_group;
     int rv = vote_write(s->config.disk, &s->identity, &next, &s->err);
     if (rv != 0) {
         struct err err = s->err;
@@ -142,6 +140,13 @@ static int vote_change(struct store *s, uint64_t term, uint64_t voted_for) {
     return 0;
 }
 
+static int vote_change(struct store *s, uint64_t term, uint64_t voted_for) {
+    struct vote next = s->vote;
+    next.term = term;
+    next.voted_for = voted_for;
+    return vote_put(s, next);
+}
+
 int store_set_term(struct store *s, raft_term term) {
     CHECK(s->loaded && term >= s->vote.term);
     return vote_change(s, term, 0);
@@ -150,6 +155,24 @@ int store_set_term(struct store *s, raft_term term) {
 int store_set_vote(struct store *s, raft_id voted_for) {
     CHECK(s->loaded);
     return vote_change(s, s->vote.term, voted_for);
+}
+
+uint64_t store_barred(const struct store *s) {
+    return s->vote.barred;
+}
+
+int store_unbar(struct store *s) {
+    CHECK(s->loaded);
+    struct vote next = s->vote;
+    next.barred = 0;
+    return vote_put(s, next);
+}
+
+int store_mark_diverged(struct store *s) {
+    CHECK(s->loaded);
+    struct vote next = s->vote;
+    next.marks |= VOTE_MARK_DIVERGED;
+    return vote_put(s, next);
 }
 
 struct census {
@@ -182,7 +205,7 @@ static int pristine(struct store *s) {
         wal_scan_done(&scan);
         if (rv != 0) return store_raft_code(rv);
     }
-    if (!c.log && !c.snapshot && s->vote.voted_for == 0 && s->vote.term <= 1) return 0;
+    if (!c.log && !c.snapshot && s->vote.voted_for == 0 && s->vote.term <= 1 && s->vote.barred == 0) return 0;
     (void)err_set(&s->err, ERR_EXISTS, "the folder has a log, a snapshot or a vote already");
     return RAFT_CANTBOOTSTRAP;
 }

@@ -62,6 +62,12 @@ int store_bootstrap(struct store *s, const struct raft_configuration *configurat
 int store_set_term(struct store *s, raft_term term);
 int store_set_vote(struct store *s, raft_id voted_for);
 
+/* The term up to which the node is barred (reinstall.h), 0: it is not. Behind store_load. */
+uint64_t store_barred(const struct store *s);
+/* Durable on return: barred no longer; our state is not the majority's, and the folder must not be started as it is. */
+int store_unbar(struct store *s);
+int store_mark_diverged(struct store *s);
+
 /* Appends entries behind the last one. They are copied before the call returns; completions come in the order of the
  * calls, never inside this call. RAFT_TOOBIG: an entry is larger than store_entry_max; nothing was taken. */
 int store_append(struct store *s, struct raft_io_append *req, const struct raft_entry entries[], unsigned n,

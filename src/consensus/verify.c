@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include "consensus/cross_check.h"
+#include "consensus/pins.h"
 #include "consensus/snapshot_file.h"
 #include "consensus/vote.h"
 #include "consensus/wal_scan.h"
@@ -30,9 +31,10 @@ static bool scan_fault(void *ctx, const struct fault *fault) {
 }
 
 /* Damage that is known only as an error text. */
-static void fault_of_err(struct verify_report *r, const char *file, const char *kind, const struct err *err) {
+static void fault_of_err(struct verify_report *r, const char *file, const char *kind, const char *remedy,
+                         const struct err *err) {
     struct fault fault;
-    fault_set(&fault, file, 0, kind, fault_remedy_replace, "%s", err->text);
+    fault_set(&fault, file, 0, kind, remedy, "%s", err->text);
     fault_add(r, &fault);
 }
 
@@ -42,8 +44,23 @@ static int vote_verify(struct disk *disk, struct verify_report *r, struct vote *
     int rv = vote_read(disk, &r->identity, ret, &repair, &fault, err);
     if (rv != 0 && rv != ERR_CORRUPT) return rv;
     if (fault.file[0]) fault_add(r, &fault);
+    if (rv == 0 && ret->marks & VOTE_MARK_DIVERGED) {
+        fault_set(&fault, VOTE_FILE, 0, "diverged", fault_remedy_replace, "%s",
+                  "this node stopped because its state was not the majority's");
+        fault_add(r, &fault);
+    }
     r->term = ret->term;
     r->voted_for = ret->voted_for;
+    return 0;
+}
+
+static int pins_verify(struct disk *disk, struct verify_report *r, struct err *err) {
+    struct pins pins;
+    struct fault fault;
+    bool repair;
+    int rv = pins_read(disk, &r->identity, &pins, &repair, &fault, err);
+    if (rv != 0 && rv != ERR_CORRUPT && rv != ERR_NOT_FOUND) return rv;
+    if (fault.file[0]) fault_add(r, &fault);
     return 0;
 }
 
@@ -57,7 +74,7 @@ static int log_verify(struct disk *disk, struct verify_report *r, struct wal_sca
     r->segments = scan->n_segments;
     r->torn_bytes = scan->torn_bytes;
     if (rv != ERR_INCOMPATIBLE) return rv;
-    fault_of_err(r, "log", "segment-header", err);
+    fault_of_err(r, "log", "segment-header", fault_remedy_replace, err);
     return 0;
 }
 
@@ -103,17 +120,21 @@ static int verify_once(struct disk *disk, struct verify_report *r, struct err *e
         return 0;
     }
     if (rv == ERR_CORRUPT || rv == ERR_INCOMPATIBLE) {
-        fault_of_err(r, IDENTITY_FILE, "identity", err);
+        fault_of_err(r, IDENTITY_FILE, "identity", fault_remedy_newid, err);
         return 0; /* whose files these should be is not known */
     }
     if (rv == 0) rv = vote_verify(disk, r, &vote, err);
+    if (rv == 0) rv = pins_verify(disk, r, err);
     if (rv != 0) return rv;
     rv = log_verify(disk, r, &scan, err);
     if (rv == 0) rv = snapshots_verify(disk, r, &scan, &newest, err);
-    if (rv == 0 && vote.version && r->faults_total == 0 && !cross_check_vote(&vote, &scan, &fault))
+    /* Behind other damage only an old vote is worth telling: what the log lacks is known by then. */
+    bool alone = r->faults_total == 0;
+    if (rv == 0 && vote.version && !cross_check_vote(&vote, &scan, &fault) &&
+        (alone || fault.remedy == fault_remedy_newid))
         fault_add(r, &fault);
-    if (rv == 0 && vote.version && r->faults_total == 0 &&
-        !cross_check_snapshot(&vote, &scan, newest.index ? &newest : NULL, &fault))
+    else if (rv == 0 && vote.version && !cross_check_snapshot(&vote, &scan, newest.index ? &newest : NULL, &fault) &&
+             (alone || fault.remedy == fault_remedy_newid))
         fault_add(r, &fault);
     wal_scan_done(&scan);
     return rv;

@@ -10,19 +10,22 @@
 
 #define VOTE_MAGIC  UINT64_C(0x3154564c434e4f43) /* "CONCLVT1" */
 #define VOTE_FORMAT 1u
+#define VOTE_BARRED 2u /* format of a slot with a bar or marks, which format 1 does not have */
 #define CRC_AT      12u
 #define SLOTS       2u
 
 static void slot_encode(const struct identity *identity, const struct vote *v, uint8_t block[DISK_BLOCK]) {
     memset(block, 0, DISK_BLOCK);
     store_u64(block, VOTE_MAGIC);
-    store_u32(block + 8, VOTE_FORMAT);
+    store_u32(block + 8, v->barred || v->marks ? VOTE_BARRED : VOTE_FORMAT);
     memcpy(block + 16, identity->cluster_id, 16);
     store_u64(block + 32, identity->node_id);
     store_u64(block + 40, v->version);
     store_u64(block + 48, v->term);
     store_u64(block + 56, v->voted_for);
     store_u64(block + 64, v->log_group);
+    store_u64(block + 72, v->barred);
+    store_u32(block + 80, v->marks);
     store_u32(block + CRC_AT, crc32c(0, block, DISK_BLOCK));
 }
 
@@ -30,12 +33,15 @@ static bool slot_decode(const uint8_t block[DISK_BLOCK], struct vote *ret) {
     uint8_t copy[DISK_BLOCK];
     memcpy(copy, block, sizeof copy);
     store_u32(copy + CRC_AT, 0);
-    if (load_u64(block) != VOTE_MAGIC || load_u32(block + 8) != VOTE_FORMAT) return false;
+    uint32_t format = load_u32(block + 8);
+    if (load_u64(block) != VOTE_MAGIC || (format != VOTE_FORMAT && format != VOTE_BARRED)) return false;
     if (crc32c(0, copy, sizeof copy) != load_u32(block + CRC_AT)) return false;
     ret->version = load_u64(block + 40);
     ret->term = load_u64(block + 48);
     ret->voted_for = load_u64(block + 56);
     ret->log_group = load_u64(block + 64);
+    ret->barred = load_u64(block + 72);
+    ret->marks = load_u32(block + 80);
     return true;
 }
 
@@ -57,11 +63,11 @@ static int file_read(struct disk *disk, uint8_t both[SLOTS * DISK_BLOCK], struct
     int rv = disk_size(disk, VOTE_FILE, &size, err);
     if (rv == 0) rv = disk_read(disk, VOTE_FILE, 0, both, SLOTS * DISK_BLOCK, &n, err);
     if (rv == ERR_NOT_FOUND) {
-        fault_set(ret_fault, VOTE_FILE, 0, "vote", fault_remedy_replace, "the file is missing");
+        fault_set(ret_fault, VOTE_FILE, 0, "vote", fault_remedy_newid, "the file is missing");
         return fault_err(ret_fault, err);
     }
     if (rv == 0 && (size != SLOTS * DISK_BLOCK || n != size)) {
-        fault_set(ret_fault, VOTE_FILE, n, "vote", fault_remedy_replace, "the file has %" PRIu64 " bytes", size);
+        fault_set(ret_fault, VOTE_FILE, n, "vote", fault_remedy_newid, "the file has %" PRIu64 " bytes", size);
         return fault_err(ret_fault, err);
     }
     return rv;
@@ -73,7 +79,7 @@ static int slots_judge(const uint8_t both[SLOTS * DISK_BLOCK], const struct iden
     struct vote a, b;
     bool a_ok = slot_decode(both, &a), b_ok = slot_decode(both + DISK_BLOCK, &b);
     if (!a_ok && !b_ok) {
-        fault_set(ret_fault, VOTE_FILE, 0, "vote", fault_remedy_replace, "both slots are damaged");
+        fault_set(ret_fault, VOTE_FILE, 0, "vote", fault_remedy_newid, "both slots are damaged");
         return ERR_CORRUPT;
     }
     if ((a_ok && !slot_ours(identity, both)) || (b_ok && !slot_ours(identity, both + DISK_BLOCK))) {
@@ -82,7 +88,7 @@ static int slots_judge(const uint8_t both[SLOTS * DISK_BLOCK], const struct iden
     }
     bool same = a_ok && b_ok && memcmp(both, both + DISK_BLOCK, DISK_BLOCK) == 0;
     if (a_ok && b_ok && !same && a.version != b.version + 1) {
-        fault_set(ret_fault, VOTE_FILE, DISK_BLOCK, "vote", fault_remedy_replace,
+        fault_set(ret_fault, VOTE_FILE, DISK_BLOCK, "vote", fault_remedy_newid,
                   "slots of versions %" PRIu64 " and %" PRIu64 " do not belong together", a.version, b.version);
         return ERR_CORRUPT;
     }

@@ -34,6 +34,15 @@ struct vote {
     uint64_t term;
     uint64_t voted_for; /* 0: nobody in this term */
     uint64_t log_group; /* number of the last durable group of the log when this was written */
+    uint64_t barred;    /* 0, or: no vote and no candidacy before a committed entry of a later term than this is in
+                           our log (reinstall.h) */
+    uint32_t marks;     /* of enum vote_mark */
+};
+
+/* What the node must know of itself even when its disk is full and its log is not to be trusted. */
+enum vote_mark {
+    VOTE_MARK_ASIDE = 1u << 0,    /* its data is being set aside: the next start goes on with that */
+    VOTE_MARK_DIVERGED = 1u << 1, /* its state differed from the majority's: it must not start as it is */
 };
 
 /* Makes the file of a new folder (term 0, version 1), durably and atomically. */

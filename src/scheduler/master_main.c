@@ -16,7 +16,7 @@ struct master_flags {
     uint64_t node, http_port, link_port, heartbeat_ms, election_ms, agent_timeout_ms, framework_timeout_ms,
         history_tasks, level;
     uint64_t segment_mb, snapshot_mb;
-    bool chaos, verbose;
+    bool chaos, verbose, reinstall;
 };
 
 static int hex_digit(char c) {
@@ -111,6 +111,7 @@ static int config_make(const struct master_flags *f, struct master_config *ret, 
     r->election_ms = (unsigned)f->election_ms;
     r->segment_bytes = f->segment_mb << 20;
     r->snapshot_bytes = f->snapshot_mb << 20;
+    r->reinstall = f->reinstall;
     ret->agent_timeout_ms = f->agent_timeout_ms;
     ret->framework_reregister_timeout_ms = f->framework_timeout_ms;
     ret->history_tasks = f->history_tasks;
@@ -160,6 +161,8 @@ int master_main(int argc, char **argv) {
          "of a new cluster (the newest); `conclave config set level` raises it later"},
         {"segment-mb", FLAG_U64, &f.segment_mb, 1, 1024, false, "MB", "of a log segment (64)"},
         {"snapshot-mb", FLAG_U64, &f.snapshot_mb, 1, 65536, false, "MB", "of log between snapshots (64)"},
+        {"reinstall", FLAG_BOOL, &f.reinstall, 0, 0, false, "",
+         "if the data is damaged or was given up as diverged: set it aside, get it anew from the leader"},
         {"chaos", FLAG_BOOL, &f.chaos, 0, 0, false, "", "allow fault commands (for tests)"},
         {"verbose", FLAG_BOOL, &f.verbose, 0, 0, false, "", "log more"},
         {0},

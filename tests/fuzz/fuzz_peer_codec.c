@@ -15,6 +15,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         peer_hello_encode(&hello, again);
         CHECK(memcmp(again, data, sizeof again) == 0); /* what a later program says behind it is not read */
     }
+    struct peer_vitals vitals;
+    uint64_t number;
+    if (peer_ping_decode(data, size, &number, &vitals) == 0) {
+        uint8_t again[PEER_PING_BYTES];
+        peer_ping_encode(number, &vitals, again);
+        CHECK(memcmp(again, data, sizeof again) == 0);
+    }
     struct raft_message message;
     if (peer_message_decode(data, size, &message) != 0) return 0;
     struct buf again;

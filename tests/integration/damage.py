@@ -177,6 +177,7 @@ def damages(f: Folders) -> list:
     snapshot_end = (f.node.dir / newest).stat().st_size
     rows = [("the identity", "identity", [20], True), ("both slots of the vote", "vote", [8, BLOCK + 8], True),
             ("one slot of the vote, which the other repairs", "vote", [8], False),
+            ("both slots of the pins", "pins", [8, BLOCK + 8], True), ("one slot of the pins", "pins", [8], False),
             ("a segment's header", segment, [10], True), ("a group in the middle of the log", segment, [middle], True),
             ("a snapshot's header", newest, [20], False), ("a snapshot's middle", newest, [snapshot_end // 2], False),
             ("a snapshot's end", newest, [snapshot_end - 4], False)]
@@ -188,7 +189,7 @@ def swept(f: Folders) -> None:
     folder, rng = f.copy(), random.Random(7)
     segment = next(name for name in f.names("log-") if written(f.node.dir / name) > 100_000)
     snapshot = f.names("snapshot")[0]
-    for name, size in (("identity", 64), ("vote", 64), (segment, written(folder / segment)), (snapshot, (folder / snapshot).stat().st_size)):
+    for name, size in (("identity", 64), ("vote", 64), ("pins", 64), (segment, written(folder / segment)), (snapshot, (folder / snapshot).stat().st_size)):
         for offset in [0, size - 1] + [rng.randrange(size) for _ in range(10)]:
             flip(folder / name, offset)
             status, report = verify(folder)

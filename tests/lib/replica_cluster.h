@@ -42,6 +42,8 @@ struct node {
     uint64_t applied; /* index of the last entry_applied */
     unsigned snapshots, restores;
     int fatal;         /* exit status asked for, 0 none */
+    char why[256];     /* with it */
+    bool reinstall;    /* opened with this flag */
     uint64_t close_at; /* number of commands at which apply closes the replica, 0 never */
     struct chain chain;
 };
@@ -146,6 +148,7 @@ static inline void app_fatal(void *ctx, int exit_status, const char *why) {
     struct node *node = ctx;
     (void)fprintf(stderr, "node %" PRIu64 ": fatal %d: %s\n", node->id, exit_status, why);
     node->fatal = exit_status;
+    (void)snprintf(node->why, sizeof node->why, "%s", why);
 }
 
 static inline void pulse_cb(uv_timer_t *timer) {
@@ -178,6 +181,7 @@ static inline void node_config(const struct node *node, struct replica_config *r
                                    .heartbeat_ms = 50,
                                    .election_ms = 300,
                                    .segment_bytes = 4u << 20,
+                                   .reinstall = node->reinstall,
                                    .snapshot_bytes = c->snapshot_bytes};
     (void)snprintf(dir, 300, "%s/%" PRIu64, c->dir, node->id);
     (void)mkdir(dir, 0700);
@@ -205,6 +209,7 @@ static inline int node_open(struct node *node, struct err *err) {
     node->applied = 0;
     node->role = REPLICA_FOLLOWER;
     node->leader_id = 0;
+    node->term = 0;
     return replica_open(&node->cluster->loop, &config, &app, &node->replica, err);
 }
 

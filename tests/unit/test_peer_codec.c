@@ -229,6 +229,7 @@ static void random_damage_never_reads_outside_and_never_leaks(void **state) {
 static void a_hello_comes_back_and_may_say_more(void **state) {
     (void)state;
     struct peer_hello hello = {.protocol = 1,
+                               .folder = 99,
                                .stream = 2,
                                .cluster_id = "fifteen letters",
                                .from = 3,
@@ -255,6 +256,24 @@ static void a_hello_comes_back_and_may_say_more(void **state) {
     assert_int_equal(peer_hello_decode(bytes, PEER_HELLO_BYTES, &back), ERR_PARSE); /* it does not end */
 }
 
+static void a_ping_comes_back_and_may_say_more(void **state) {
+    (void)state;
+    struct peer_vitals vitals = {.space = 2, .hash_kind = 3, .free_bytes = 4}, back;
+    uint8_t bytes[PEER_PING_MAX + 1] = {0};
+    uint64_t number;
+    for (unsigned i = 0; i < PEER_MARKS; i++) {
+        vitals.marks[i].index = 10 + i;
+        memset(vitals.marks[i].hash, (int)(20 + i), sizeof vitals.marks[i].hash);
+    }
+    peer_ping_encode(77, &vitals, bytes);
+    for (size_t len = 0; len <= PEER_PING_MAX + 1; len++) {
+        bool good = len >= PEER_PING_BYTES && len <= PEER_PING_MAX;
+        assert_int_equal(peer_ping_decode(bytes, len, &number, &back), good ? 0 : ERR_PARSE);
+    }
+    assert_int_equal(number, 77);
+    assert_memory_equal(&back, &vitals, sizeof vitals);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(entries_come_back_in_one_batch_of_aligned_buffers),
@@ -266,6 +285,7 @@ int main(void) {
         cmocka_unit_test(what_is_over_the_limits_is_not_written),
         cmocka_unit_test(random_damage_never_reads_outside_and_never_leaks),
         cmocka_unit_test(a_hello_comes_back_and_may_say_more),
+        cmocka_unit_test(a_ping_comes_back_and_may_say_more),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

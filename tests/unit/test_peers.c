@@ -26,6 +26,9 @@ struct host {
     struct raft_message last;
     uint8_t *data; /* of a snapshot */
     size_t data_len;
+    uint64_t refuse, cannot; /* ids whose folders are refused, or cannot be noted */
+    uint64_t accepted_id, disowned_id, told_id;
+    struct peer_vitals told;
 };
 
 static uv_loop_t loop;
@@ -59,6 +62,29 @@ static void dead_cb(void *ctx, uint64_t id) {
     host->dead_id = id;
 }
 
+static int meet_cb(void *ctx, uint64_t id, uint64_t folder) {
+    struct host *host = ctx;
+    return id == host->refuse ? ERR_FORBIDDEN : id == host->cannot ? ERR_LIMIT : folder == 100 + id ? 0 : ERR_FORBIDDEN;
+}
+
+static void accepted_cb(void *ctx, uint64_t id) {
+    ((struct host *)ctx)->accepted_id = id;
+}
+
+static void disowned_cb(void *ctx, uint64_t id) {
+    ((struct host *)ctx)->disowned_id = id;
+}
+
+static void vitals_cb(void *ctx, struct peer_vitals *ret) {
+    ret->free_bytes = 1000 + ((struct host *)ctx)->id;
+}
+
+static void told_cb(void *ctx, uint64_t id, const struct peer_vitals *vitals) {
+    struct host *host = ctx;
+    host->told_id = id;
+    host->told = *vitals;
+}
+
 static struct host *open_host(unsigned i, uint64_t id, const char *cluster) {
     struct host *host = &hosts[i];
     memset(host, 0, sizeof *host);
@@ -69,7 +95,13 @@ static struct host *open_host(unsigned i, uint64_t id, const char *cluster) {
                                   .election_ms = 300,
                                   .ctx = host,
                                   .message = message_cb,
-                                  .dead = dead_cb};
+                                  .dead = dead_cb,
+                                  .folder = 100 + id,
+                                  .meet = meet_cb,
+                                  .accepted = accepted_cb,
+                                  .disowned = disowned_cb,
+                                  .vitals = vitals_cb,
+                                  .told = told_cb};
     memcpy(config.cluster_id, cluster, strlen(cluster));
     struct err err;
     assert_int_equal(peers_open(&config, &host->peers, &err), 0);
@@ -188,6 +220,35 @@ static void strangers_and_the_wrongly_addressed_are_refused(void **state) {
     assert_false(connected(confused, 2));
 }
 
+static void a_folder_that_is_not_the_known_one_is_refused_and_told_so(void **state) {
+    (void)state;
+    struct host *a = open_host(0, 1, "c"), *b = open_host(1, 2, "c");
+    a->refuse = 2;
+    knows(a, 2);
+    knows(b, 1);
+    WAIT_FOR(b->disowned_id == 1, 2000);
+    assert_false(connected(b, 1) || connected(a, 2));
+    assert_true(a->accepted_id == 0 && b->accepted_id == 0 && a->messages == 0);
+    a->refuse = 0;
+    a->cannot = 2; /* no room to note it: not accepted, and not told that it is another */
+    b->disowned_id = 0;
+    run_ms(300);
+    assert_true(b->accepted_id == 0 && b->disowned_id == 0);
+    a->cannot = 0;
+    WAIT_FOR(connected(a, 2) && connected(b, 1), 3000);
+    assert_true(a->accepted_id == 2 && b->accepted_id == 1);
+}
+
+static void pings_tell_how_the_sender_is(void **state) {
+    (void)state;
+    pair();
+    WAIT_FOR(hosts[0].told_id == 2 && hosts[1].told_id == 1, 2000);
+    assert_int_equal(hosts[0].told.free_bytes, 1002);
+    assert_int_equal(hosts[1].told.free_bytes, 1001);
+    run_ms(3 * PEERS_PING_MS);
+    assert_true(connected(&hosts[0], 2) && connected(&hosts[1], 1)); /* and are answered */
+}
+
 static void a_candidate_cannot_speak_for_another(void **state) {
     (void)state;
     pair();
@@ -230,7 +291,8 @@ static void another_process_under_the_same_id_means_that_the_first_is_dead(void 
                                   .election_ms = 300,
                                   .ctx = &hosts[2],
                                   .message = message_cb,
-                                  .dead = dead_cb};
+                                  .dead = dead_cb,
+                                  .folder = 102};
     assert_int_equal(peers_open(&config, &hosts[2].peers, &err), 0);
     knows(&hosts[2], 1);
     WAIT_FOR(hosts[0].deaths == 1, 500);
@@ -372,7 +434,8 @@ static void frames_without_a_hello_and_damaged_ones_cut_the_connection(void **st
     static const uint16_t types[] = {PEER_FRAME_MESSAGE, PEER_FRAME_INSTALL, PEER_FRAME_CHUNK, PEER_FRAME_HELLO, 999};
     for (unsigned stream = 1; stream <= 2; stream++) {
         for (unsigned i = 0; i < sizeof types / sizeof *types; i++) {
-            struct peer_hello hello = {.protocol = PEER_PROTOCOL, .stream = stream, .from = 2, .to = 1, .nonce = 77};
+            struct peer_hello hello = {
+                .protocol = PEER_PROTOCOL, .stream = stream, .from = 2, .to = 1, .nonce = 77, .folder = 102};
             hello.cluster_id[0] = 'c';
             uint8_t hi[PEER_HELLO_BYTES];
             peer_hello_encode(&hello, hi);
@@ -392,6 +455,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(messages_arrive_with_the_name_of_their_sender, setup, teardown),
         cmocka_unit_test_setup_teardown(strangers_and_the_wrongly_addressed_are_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_folder_that_is_not_the_known_one_is_refused_and_told_so, setup, teardown),
+        cmocka_unit_test_setup_teardown(pings_tell_how_the_sender_is, setup, teardown),
         cmocka_unit_test_setup_teardown(a_candidate_cannot_speak_for_another, setup, teardown),
         cmocka_unit_test_setup_teardown(a_process_that_ends_is_dead_once_and_at_once, setup, teardown),
         cmocka_unit_test_setup_teardown(another_process_under_the_same_id_means_that_the_first_is_dead, setup,
