@@ -21,6 +21,8 @@ static const struct command commands[] = {
     {"run", NULL, run_main, "run one command on the cluster and stream its output"},
     {"status", NULL, status_main, "who leads, who lags, what runs"},
     {"hash", NULL, hash_main, "is every master's state identical at one position"},
+    {"config", "get", config_get_main, "what the cluster is configured to, and where that was changed last"},
+    {"config", "set", config_set_main, "change one key of it, or raise the feature level"},
     {"log", "ls", log_ls_main, "the commands in the log: of live masters, a data folder or an export"},
     {"log", "tail", log_tail_main, "the last commands, and with -f those that come"},
     {"log", "grep", log_grep_main, "the commands whose JSON holds a text"},

@@ -11,6 +11,8 @@ int command_main(int argc, char **argv);
 /* Each takes its own name as argv[0] and returns an exit status. */
 int status_main(int argc, char **argv);
 int hash_main(int argc, char **argv);
+int config_get_main(int argc, char **argv);
+int config_set_main(int argc, char **argv);
 int log_ls_main(int argc, char **argv);
 int log_show_main(int argc, char **argv);
 int log_verify_main(int argc, char **argv);

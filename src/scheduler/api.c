@@ -154,6 +154,14 @@ static void reply_redirect(const struct http_request *r, const char *leader) {
         http_reply(r->exchange, 307, &field, 1, NULL, 0);
 }
 
+void call_reply_elsewhere(const struct call *call) {
+    const char *leader = NULL;
+    if (!call->m->current && master_leader_known(call->m, &leader, NULL))
+        reply_redirect(call->request, leader);
+    else
+        call_unavailable(call->x, "No leader elected");
+}
+
 enum gate { GATE_OPEN, GATE_REDIRECT, GATE_WAIT };
 
 static enum gate leader_gate(const struct master *m, const char **ret_leader) {

@@ -35,6 +35,8 @@ void call_reply_text(const struct call *call, int status, const char *text);
 void call_reply_json(const struct call *call, const struct buf *body);
 /* 503 with Retry-After. */
 void call_unavailable(struct http_exchange *x, const char *text);
+/* For what only a current leader can do: 307 to the leader, or 503 while none is known. */
+void call_reply_elsewhere(const struct call *call);
 /* Content types of the request's Accept headers: JSON first when acceptable, then protobuf; false: neither. */
 bool call_accepts(const struct http_request *request, enum encoding *ret);
 
@@ -50,6 +52,7 @@ void api_version(struct call *call);
 void api_redirect(struct call *call);
 void api_metrics(struct call *call); /* metrics.c: Prometheus text */
 void api_metrics_snapshot(struct call *call);
-void api_admin(struct call *call); /* api_admin.c: /conclave/v1/... */
+void api_admin(struct call *call);                       /* api_admin.c: /conclave/v1/... */
+void api_config(struct call *call, struct arena *arena); /* api_config.c: /conclave/v1/config */
 
 #endif

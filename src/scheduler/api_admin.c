@@ -5,7 +5,7 @@
  *   GET  hash[?index=N]                      its state hash at an applied position
  *   GET  log[?from=N&count=M]                committed entries of its log, raw
  *   GET  agents, tasks[?task=&framework=&limit=]
- *   POST config                              a Config in JSON (leader; answers after the commit) */
+ *   GET, PUT config                          api_config.c */
 #include "scheduler/api.h"
 
 #include <inttypes.h>
@@ -47,6 +47,9 @@ static Conclave__Admin__Member *status_member(const struct master *m, const stru
     Conclave__Admin__Member *out = ARENA_MESSAGE(arena, Conclave__Admin__Member, CONCLAVE__ADMIN__MEMBER__INIT);
     if (!out) return NULL;
     bool self = p->id == r->node_id;
+    out->version = p->program_level ? arena_text(arena, p->program_version) : NULL;
+    out->has_program_level = p->program_level != 0;
+    out->program_level = p->program_level;
     out->id = p->id;
     out->peer = arena_text(arena, p->address);
     out->role = (char *)(p->voter ? "voter" : "learner");
@@ -55,7 +58,6 @@ static Conclave__Admin__Member *status_member(const struct master *m, const stru
     if (self) {
         out->http = (char *)m->config->http_advertise;
         out->state = (char *)role_text(r->role);
-        out->version = (char *)CONCLAVE_VERSION;
         out->has_fsync_p99_us = out->has_snapshot_index = 1;
         out->fsync_p99_us = r->fsync_p99_us;
         out->snapshot_index = r->snapshot_index;
@@ -336,64 +338,6 @@ static void admin_tasks(struct call *call, struct arena *arena) {
     reply_message(call, &out.base);
 }
 
-/* ---- writes ---- */
-
-static void done_write(struct master *m, void *ctx, int status, const struct outcome *outcome) {
-    struct http_exchange *x = ctx;
-    char text[64];
-    if (status) {
-        call_unavailable(x, "Leadership was lost: the outcome is unknown");
-        return;
-    }
-    if (outcome->code == OUTCOME_REFUSED || outcome->code == OUTCOME_CONFLICT) {
-        http_reply_text(x, outcome->code == OUTCOME_REFUSED ? 409 : 412, outcome->reason);
-        return;
-    }
-    const struct http_field type = {"Content-Type", "application/json"};
-    int n = snprintf(text, sizeof text, "{\"applied\":%" PRIu64 "}", state_applied_index(m->state));
-    http_reply(x, 200, &type, 1, text, (size_t)n);
-}
-
-/* A leader that has just been deposed or not yet begun says 503; one that is known elsewhere is named. */
-static void reply_write_elsewhere(struct call *call) {
-    const char *leader = NULL;
-    char location[REPLICA_ADDRESS_MAX + 64];
-    if (!master_leader_known(call->m, &leader, NULL)) {
-        call_unavailable(call->x, "No leader elected");
-        return;
-    }
-    (void)snprintf(location, sizeof location, "//%s/conclave/v1%s", leader, strlen(call->rest) < 32 ? call->rest : "");
-    const struct http_field field = {"Location", location};
-    http_reply(call->x, 307, &field, 1, NULL, 0);
-}
-
-static void admin_config(struct call *call, struct arena *arena) {
-    ProtobufCMessage *message = NULL;
-    struct err err = {0};
-    if (strcmp(call->request->method, "POST")) {
-        call_reply_text(call, 405, "POST a Config in JSON");
-        return;
-    }
-    if (!call->m->current) {
-        reply_write_elsewhere(call);
-        return;
-    }
-    if (json_parse(&conclave__log__config__descriptor, call->request->body, call->request->body_len, arena, &message,
-                   &err)) {
-        call_reply_text(call, 400, err.text);
-        return;
-    }
-    Conclave__Log__ConfigSet body = CONCLAVE__LOG__CONFIG_SET__INIT;
-    Conclave__Log__Command command = CONCLAVE__LOG__COMMAND__INIT;
-    body.config = (Conclave__Log__Config *)message;
-    command.config_set = &body;
-    int rc = master_propose(call->m, &command, done_write, call->x);
-    if (rc == ERR_LEVEL)
-        call_reply_text(call, 409, call->m->refusal);
-    else if (rc)
-        call_unavailable(call->x, err_text(rc));
-}
-
 void api_admin(struct call *call) {
     struct arena arena;
     char name[32];
@@ -413,7 +357,7 @@ void api_admin(struct call *call) {
     else if (!strcmp(name, "/tasks"))
         admin_tasks(call, &arena);
     else if (!strcmp(name, "/config"))
-        admin_config(call, &arena);
+        api_config(call, &arena);
     else
         call_reply_text(call, 404, "Not found");
     arena_done(&arena);
