@@ -210,6 +210,16 @@ static int pristine(struct store *s) {
     return RAFT_CANTBOOTSTRAP;
 }
 
+/* libraft pads its encoding to a multiple of 8 and leaves the padding as the heap had it: equal configurations would be
+ * different bytes, and what the heap held would be in the log. */
+static void configuration_pad_zero(const struct raft_configuration *c, struct raft_buffer *buf) {
+    size_t used = 1 + 8; /* version, count */
+    for (unsigned i = 0; i < c->n; i++)
+        used += 8 + strlen(c->servers[i].address) + 1 + 1; /* id, address, role */
+    CHECK(used <= buf->len && buf->len - used < 8);
+    memset((uint8_t *)buf->base + used, 0, buf->len - used);
+}
+
 int store_bootstrap(struct store *s, const struct raft_configuration *configuration) {
     CHECK(!s->loaded);
     int rv = pristine(s);
@@ -220,6 +230,7 @@ int store_bootstrap(struct store *s, const struct raft_configuration *configurat
         (void)err_set(&s->err, ERR_NOMEM, "the first configuration does not encode");
         return rv;
     }
+    configuration_pad_zero(configuration, &buf);
     rv = vote_change(s, 1, 0);
     if (rv == 0) {
         struct wal_config config = store_wal_config(s);
