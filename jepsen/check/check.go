@@ -16,6 +16,7 @@ import (
 
 	"conclave/jepsen/history"
 	"conclave/jepsen/mesos"
+	"conclave/jepsen/raftlog"
 )
 
 // Violation of an invariant, at a line of a file of the run's folder.
@@ -58,7 +59,9 @@ type Run struct {
 	Dir      string
 	Ops      []*history.Op
 	Entries  []history.Entry
+	Dumps    []*raftlog.Dump      // of the masters, when the run got there
 	welcomes map[string][]welcome // by file
+	roles    []role
 	tasks    map[string]*task
 	order    []*task
 	wall     int64
@@ -76,7 +79,13 @@ func Load(dir string) (*Run, error) {
 	if r.Entries, err = history.ReadLedgers(dir); err != nil {
 		return nil, err
 	}
+	if r.Dumps, err = raftlog.Read(dir); err != nil {
+		return nil, err
+	}
 	if err := r.readAgents(); err != nil {
+		return nil, err
+	}
+	if err := r.readMasters(); err != nil {
 		return nil, err
 	}
 	r.gather()
@@ -185,11 +194,17 @@ var checkers = []struct {
 	id    string
 	judge func(r *Run, at *report)
 }{
+	{"I-01", oneLeaderATerm},
+	{"I-02", logsAgree},
+	{"I-03", statesAgree},
+	{"I-04", durable},
 	{"I-07", noTaskLost},
 	{"I-08", noTaskTwice},
 	{"I-12", noDeposedLeader},
 	{"I-17", noTaskKilled},
+	{"I-24", failStop},
 	{"I-25", progress},
+	{"I-25", recovery},
 	{"I-27", noProcessEnded},
 }
 

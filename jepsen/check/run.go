@@ -2,6 +2,9 @@
 package check
 
 import (
+	"strings"
+	"time"
+
 	"conclave/jepsen/history"
 )
 
@@ -31,5 +34,33 @@ func progress(r *Run, at *report) {
 	}
 	if over != nil {
 		at.op(over, "no task was launched and finished between healing and here")
+	}
+}
+
+// recoverMax is the time that may pass from the end of a fault until nothing is missing any more (I-25).
+const recoverMax = 10 * time.Second
+
+// recovery: after each fault that was undone a leader is there, all masters have caught up, agents are back, and a call that
+// was sent afterwards is committed, within recoverMax.
+func recovery(r *Run, at *report) {
+	for _, op := range r.Ops {
+		took := time.Duration(op.Number("ms")) * time.Millisecond
+		switch {
+		case op.F == "not-recovered":
+			at.op(op, "period %d: %v after the fault there was still missing: %s", op.Number("period"), took, op.Text("missing"))
+		case op.F == "recovered" && took > recoverMax:
+			at.op(op, "period %d: it took %v to recover, more than %v", op.Number("period"), took, recoverMax)
+		}
+	}
+}
+
+// failStop is a part of I-24: a master whose log or vote could not be written ends, for it does not know what its disk
+// holds. Files that are only being prepared may fail without that.
+func failStop(r *Run, at *report) {
+	for _, op := range r.Ops {
+		file := op.Text("file")
+		if op.F == "io-error" && op.Value["ended"] == false && (strings.HasPrefix(file, "log-") || file == "vote") {
+			at.op(op, "a write to %s failed and the master went on", file)
+		}
 	}
 }

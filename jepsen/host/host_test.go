@@ -117,3 +117,32 @@ func TestANameOfALivingOrForeignOwnerIsLeftAlone(t *testing.T) {
 		t.Error("a dead owner is taken for living")
 	}
 }
+
+func TestADiskForgetsWhatWasNotSyncedAndCanBeFull(t *testing.T) {
+	s := openSite(t)
+	for _, kind := range []string{"ext4", "xfs"} {
+		if err := s.tryDisk(kind); err != nil {
+			t.Errorf("%s: %v", kind, err)
+		}
+	}
+	d, err := s.NewDisk("x1", "ext4")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if mounted(d.Path) {
+		t.Error("the disk outlived its site")
+	}
+	if _, err := s.NewDisk("x2", "ext4"); err == nil {
+		t.Error("a closed site made a disk")
+	}
+}
+
+func TestTheWriteThatIsMeantFails(t *testing.T) {
+	needsRoot(t)
+	if err := tryFailWrites(); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -13,6 +13,7 @@ import (
 
 // Probe is one line of the preflight's table.
 type Probe struct {
+	Name string // of what may be missing where only some faults need it; "": nothing works without
 	Need string
 	Use  string
 	Err  error
@@ -39,11 +40,22 @@ func Preflight(dir string) []Probe {
 	probes = append(probes,
 		Probe{Need: "link", Use: "connect from one host to another", Err: site.connect(true)},
 		Probe{Need: "cut link", Use: "nft set of directed pairs", Err: site.tryCut()})
+	probes = append(probes, site.diskProbes()...)
 	group := Probe{Need: "control group", Use: "cgroup.kill for teardown: " + site.cgroup}
 	if site.cgroup == "" {
 		group.Use = "not here: teardown goes by namespace alone"
 	}
 	return append(probes, group)
+}
+
+// diskProbes: the faults of disks, each tool by what it is meant to do. A file system that is not here is an error like any
+// other: nothing is left out silently.
+func (s *Site) diskProbes() []Probe {
+	var out []Probe
+	for _, kind := range []string{"ext4", "xfs"} {
+		out = append(out, Probe{Name: kind, Need: "power cut", Use: kind + " on a loop device, shutdown ioctl, balloon", Err: s.tryDisk(kind)})
+	}
+	return append(out, Probe{Name: "strace", Need: "I/O error", Use: "strace injects EIO at the n-th write", Err: tryFailWrites()})
 }
 
 // Print writes the table and tells whether all is there.
@@ -68,6 +80,14 @@ func superuser() error {
 
 // connect dials x2 from x1. Nobody listens there: a refusal proves that the packets went both ways.
 func (s *Site) connect(want bool) error {
+	err := s.connectOnce(want)
+	for i := 0; i < 5 && want && err != nil; i++ { // a bridge that was made this moment may not forward yet
+		err = s.connectOnce(want)
+	}
+	return err
+}
+
+func (s *Site) connectOnce(want bool) error {
 	conn, err := s.Dialer("x1", 300*time.Millisecond)(context.Background(), "tcp4", "10.86.0.2:9")
 	if err == nil {
 		_ = conn.Close()

@@ -44,7 +44,10 @@ func (s *Site) NewProcess(hostName, name string, argv []string, exited func(p *P
 }
 
 // Start starts the process; one that runs already is an error. nsenter replaces itself, so the pid is the program's.
-func (p *Process) Start() error {
+func (p *Process) Start() error { return p.StartUnder(nil) }
+
+// StartUnder is Start with words before the program's: a tracer that lets it keep the pid.
+func (p *Process) StartUnder(prefix []string) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.done != nil {
@@ -62,7 +65,7 @@ func (p *Process) Start() error {
 		return err
 	}
 	defer out.Close()
-	args := append([]string{"--net=" + p.site.path(p.Host), "--"}, p.argv...)
+	args := append(append([]string{"--net=" + p.site.path(p.Host), "--"}, prefix...), p.argv...)
 	cmd := exec.Command("nsenter", args...)
 	cmd.Dir = p.site.Dir
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=/nonexistent", "LC_ALL=C"}
@@ -97,10 +100,27 @@ func (p *Process) wait(cmd *exec.Cmd, done chan struct{}) {
 	}
 }
 
-func (p *Process) expectEnd() {
+// ExpectEnd: the present process may end by itself, which is then told to nobody.
+func (p *Process) ExpectEnd() {
 	p.mu.Lock()
 	p.expected = true
 	p.mu.Unlock()
+}
+
+// Ended waits for the present process to end by itself; false: it still runs.
+func (p *Process) Ended(limit time.Duration) bool {
+	p.mu.Lock()
+	done := p.done
+	p.mu.Unlock()
+	if done == nil {
+		return true
+	}
+	select {
+	case <-done:
+		return true
+	case <-time.After(limit):
+		return false
+	}
 }
 
 // Pid of the present process; 0 when none runs.

@@ -40,6 +40,7 @@ type Site struct {
 	mu        sync.Mutex
 	closed    bool
 	processes []*Process
+	disks     []*Disk
 	logs      []*os.File
 }
 
@@ -195,7 +196,7 @@ func (s *Site) Close() error {
 	}
 	s.closed = true
 	for _, p := range s.processes {
-		p.expectEnd()
+		p.ExpectEnd()
 	}
 	s.mu.Unlock()
 	if s.cgroup != "" {
@@ -207,6 +208,11 @@ func (s *Site) Close() error {
 	}
 	paths = append(paths, s.path(switchName))
 	err := endAll(paths, 10*time.Second)
+	for _, d := range s.disks {
+		if gone := d.Unmount(); gone != nil && err == nil {
+			err = gone
+		}
+	}
 	for _, path := range paths {
 		if _, stat := os.Stat(path); stat != nil {
 			continue
@@ -238,8 +244,8 @@ func ownerAlive(name string) bool {
 	return err == nil && have == ticks
 }
 
-// CleanStale removes what runs that are no more have left: their processes, namespaces and control groups. It returns
-// what it removed.
+// CleanStale removes what runs that are no more have left: their processes, mounts, namespaces and control groups. It
+// returns what it removed.
 func CleanStale() ([]string, error) {
 	var removed []string
 	groups, _ := filepath.Glob(filepath.Join(cgroupRoot, prefix+"*-run"))
@@ -262,5 +268,6 @@ func CleanStale() ([]string, error) {
 		}
 		removed = append(removed, path)
 	}
-	return removed, nil
+	unmounted, err := cleanMounts()
+	return append(removed, unmounted...), err
 }

@@ -36,6 +36,7 @@ type Period struct {
 	Length time.Duration
 	Factor float64 // F-03: pause in election timeouts
 	Delay  time.Duration
+	At     int // F-15: which log write fails
 }
 
 type family struct {
@@ -47,6 +48,9 @@ var families = map[string]family{
 	"F-01": {[]string{"leader", "leader", "one", "minority", "majority", "all"}, (*Nemesis).crash},
 	"F-03": {[]string{"leader", "leader", "any"}, (*Nemesis).pause},
 	"F-04": {[]string{"leader", "leader", "halves", "one"}, (*Nemesis).partition},
+	"F-13": {[]string{"leader", "one", "majority", "all"}, (*Nemesis).power},
+	"F-14": {[]string{"leader", "one", "majority", "all"}, (*Nemesis).full},
+	"F-15": {[]string{"leader", "one"}, (*Nemesis).ioError},
 }
 
 // Families that exist, for messages.
@@ -58,6 +62,9 @@ func Families() string {
 	sort.Strings(out)
 	return strings.Join(out, ",")
 }
+
+// NeedsDisks tells whether the family wants every master on a disk of its own.
+func NeedsDisks(name string) bool { return name == "F-13" || name == "F-14" || name == "F-15" }
 
 // Known tells whether the family exists.
 func Known(name string) bool {
@@ -84,7 +91,7 @@ func Plan(rng *rand.Rand, names []string, total time.Duration) []Period {
 		}
 		turns[name]++
 		p := Period{Family: name, Kind: kind, Gap: between(gapMin, gapMax), Length: between(lengthMin, lengthMax),
-			Factor: []float64{3, 0.5, 1, 3}[rng.Intn(4)]}
+			Factor: []float64{3, 0.5, 1, 3}[rng.Intn(4)], At: 1 + rng.Intn(300)}
 		if turns[name] == 1 {
 			p.Factor = 3
 		}
@@ -115,6 +122,9 @@ type Nemesis struct {
 	ctx      context.Context
 	period   int
 	Done     int // periods that ran to their end
+
+	// After is called when a period is over; an error ends the plan. May be nil.
+	After func(number int, p Period) error
 }
 
 // New makes a nemesis; rng is its own from here on.
@@ -137,6 +147,11 @@ func (n *Nemesis) Run(ctx context.Context, plan []Period) error {
 			return ctx.Err()
 		}
 		n.Done++
+		if n.After != nil {
+			if err := n.After(n.period, p); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }

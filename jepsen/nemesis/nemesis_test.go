@@ -15,6 +15,8 @@ import (
 // fake counts what is done to it and refuses what makes no sense.
 type fake struct {
 	down, paused map[int]bool
+	filled       map[int]bool
+	failing      int
 	cuts, kills  int
 	cut          bool
 }
@@ -26,7 +28,12 @@ func (f *fake) Kill(id int) error {
 	f.kills++
 	return flip(f.down, id, true)
 }
-func (f *fake) Start(id int) error  { return flip(f.down, id, false) }
+
+// Start of one that runs does nothing, as in the real cluster.
+func (f *fake) Start(id int) error {
+	f.down[id] = false
+	return nil
+}
 func (f *fake) Pause(id int) error  { return flip(f.paused, id, true) }
 func (f *fake) Resume(id int) error { return flip(f.paused, id, false) }
 func (f *fake) Cut(pairs [][2]int) error {
@@ -34,6 +41,32 @@ func (f *fake) Cut(pairs [][2]int) error {
 	f.cut = len(pairs) > 0
 	return nil
 }
+
+func (f *fake) CutPower(ids []int) error {
+	for _, id := range ids {
+		if err := f.Kill(id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+func (f *fake) Fill(id int) error { return flip(f.filled, id, true) }
+func (f *fake) Free(id int) error { return flip(f.filled, id, false) }
+func (f *fake) StartFailing(id, n int) error {
+	f.failing = id
+	return flip(f.down, id, false)
+}
+
+// Ended: the failing master ends when it is asked for the second time.
+func (f *fake) Ended(id int, limit time.Duration) bool {
+	if f.failing != -id {
+		f.failing = -id
+		return false
+	}
+	f.down[id] = true
+	return true
+}
+func (f *fake) FailedWrite(id int) string { return "log-0000000000000001" }
 
 func flip(m map[int]bool, id int, to bool) error {
 	if m[id] == to {
@@ -68,16 +101,16 @@ func TestEveryFaultIsUndone(t *testing.T) {
 	var plan []Period
 	for name, f := range families {
 		for _, kind := range f.kinds {
-			plan = append(plan, Period{Family: name, Kind: kind, Length: 3 * time.Millisecond, Delay: time.Millisecond, Factor: 1})
+			plan = append(plan, Period{Family: name, Kind: kind, Length: 3 * time.Millisecond, Delay: time.Millisecond, Factor: 1, At: 7})
 		}
 	}
-	f := &fake{down: map[int]bool{}, paused: map[int]bool{}}
+	f := &fake{down: map[int]bool{}, paused: map[int]bool{}, filled: map[int]bool{}}
 	n := New(f, recorder, rand.New(rand.NewSource(1)))
 	if err := n.Run(context.Background(), plan); err != nil {
 		t.Fatal(err)
 	}
 	for id := 1; id <= 3; id++ {
-		if f.down[id] || f.paused[id] || f.cut {
+		if f.down[id] || f.paused[id] || f.cut || f.filled[id] {
 			t.Fatalf("left behind: %+v", f)
 		}
 	}

@@ -63,6 +63,7 @@ type Framework struct {
 	answered map[string]bool
 	slots    chan struct{}
 	wg       sync.WaitGroup
+	durable  time.Time // when the latest call was sent whose ok meant a commit
 }
 
 // New makes a framework; Run starts it.
@@ -178,6 +179,7 @@ func (f *Framework) call(ctx context.Context, name string, note edn.Map, body ob
 		return mesos.Outcome{Kind: history.Fail, Text: "not subscribed"}
 	}
 	body["framework_id"] = value(id)
+	sent := time.Now()
 	op := f.Recorder.Call(process, name, note)
 	out := f.Calls.Call(ctx, stream.Addr, stream.ID, body)
 	extra := edn.Map{"code": out.Code, "master": stream.Addr}
@@ -188,10 +190,28 @@ func (f *Framework) call(ctx context.Context, name string, note edn.Map, body ob
 	if out.Kind != history.Info {
 		f.put(process)
 	}
+	if out.Kind == history.OK && (name == "launch" || name == "acknowledge") {
+		f.committed(sent)
+	}
 	if out.Code == 307 || out.Code == 403 {
 		stream.Close()
 	}
 	return out
+}
+
+func (f *Framework) committed(sent time.Time) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if sent.After(f.durable) {
+		f.durable = sent
+	}
+}
+
+// CommittedSince tells whether a call that was first sent after the moment is known to be committed.
+func (f *Framework) CommittedSince(moment time.Time) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.durable.After(moment)
 }
 
 func (f *Framework) put(process int) {
@@ -304,7 +324,7 @@ func (f *Framework) update(ctx context.Context, s *mesos.Status) {
 	}
 	status := *s
 	f.spawn(func() {
-		f.call(ctx, "acknowledge", edn.Map{"task": status.TaskID.Value, "state": status.State},
+		f.call(ctx, "acknowledge", edn.Map{"task": status.TaskID.Value, "state": status.State, "uuid": status.UUID},
 			object{"type": "ACKNOWLEDGE", "acknowledge": object{"agent_id": value(status.AgentID.Value),
 				"task_id": value(status.TaskID.Value), "uuid": status.UUID}})
 	})

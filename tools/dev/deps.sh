@@ -20,7 +20,7 @@ packages_of() {
     unit) echo libcmocka-dev procps ;;
     lint) echo clang clang-format clang-tidy cppcheck libclang-rt-14-dev shellcheck git binutils ;;
     clients) echo ca-certificates curl procps ;;
-    jepsen) echo ca-certificates iproute2 nftables procps ;;
+    jepsen) echo ca-certificates iproute2 nftables procps util-linux mount e2fsprogs xfsprogs strace ;;
     bench) echo etcd-server nghttp2-client util-linux procps git ;;
     bare) echo debootstrap ca-certificates git ;;
     *) usage_error "unknown set of packages '$1'" ;;

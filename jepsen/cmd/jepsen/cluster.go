@@ -30,8 +30,11 @@ type cluster struct {
 	recorder *history.Recorder
 	masters  []*host.Process
 	agents   []*host.Process
+	disks    []*host.Disk // one a master; empty: the run's folder will do
 	http     []string
+	data     []string // data folder of each master
 	monitor  *mesos.Client
+	reader   *mesos.Client // for the final readings: more patient
 
 	mu   sync.Mutex
 	seen map[int]status
@@ -39,8 +42,10 @@ type cluster struct {
 
 // status is what a master says of itself, as far as it is read here.
 type status struct {
-	Term   int64 `json:"term"`
-	Leader *struct {
+	Term    int64 `json:"term"`
+	Commit  int64 `json:"commit"`
+	Applied int64 `json:"applied"`
+	Leader  *struct {
 		ID int `json:"id"`
 	} `json:"leader"`
 	Agents struct {
@@ -48,6 +53,7 @@ type status struct {
 	} `json:"agents"`
 	AgentsBack int `json:"agents_back"`
 	at         time.Time
+	pid        int // that ran when it was asked
 }
 
 func masterAddr(i int) string { return fmt.Sprintf("10.86.0.%d", i) }
@@ -71,15 +77,12 @@ func openCluster(o options, dir string, recorder *history.Recorder) (*cluster, e
 		return nil, err
 	}
 	c.monitor = mesos.NewClient(c.site.Dialer(clientHost, 300*time.Millisecond), 500*time.Millisecond)
+	c.reader = mesos.NewClient(c.site.Dialer(clientHost, time.Second), 10*time.Second)
 	exited := func(p *host.Process, state string) {
 		recorder.Event("run", "exited", edn.Map{"name": p.Name, "state": state})
 	}
 	for i := 1; i <= o.masters && err == nil; i++ {
-		name := fmt.Sprintf("m%d", i)
-		var p *host.Process
-		p, err = c.site.NewProcess(name, name, []string{o.bin, "master", "--data-dir", filepath.Join(dir, name),
-			"--cluster-id", clusterID, "--node", fmt.Sprint(i), "--peers", strings.Join(peers, ","), "--segment-mb", "8"}, exited)
-		c.masters = append(c.masters, p)
+		err = c.addMaster(o, dir, i, strings.Join(peers, ","), exited)
 	}
 	for i := 1; i <= o.agents && err == nil; i++ {
 		name := fmt.Sprintf("a%d", i)
@@ -101,12 +104,31 @@ func openCluster(o options, dir string, recorder *history.Recorder) (*cluster, e
 	return c, nil
 }
 
+// addMaster describes master i, on a disk of its own where faults of disks are wanted.
+func (c *cluster) addMaster(o options, dir string, i int, peers string, exited func(*host.Process, string)) error {
+	name, segment := fmt.Sprintf("m%d", i), "8"
+	data := filepath.Join(dir, name)
+	if kind := o.diskKind(i); kind != "" {
+		d, err := c.site.NewDisk(name, kind)
+		if err != nil {
+			return err
+		}
+		// Short segments: the log asks for space every few seconds.
+		data, segment = filepath.Join(d.Path, "data"), "1"
+		c.disks = append(c.disks, d)
+	}
+	p, err := c.site.NewProcess(name, name, []string{o.bin, "master", "--data-dir", data, "--cluster-id", clusterID,
+		"--node", fmt.Sprint(i), "--peers", peers, "--segment-mb", segment}, exited)
+	c.masters, c.data = append(c.masters, p), append(c.data, data)
+	return err
+}
+
 // watch asks every master for its status, and notes each change of what it says.
 func (c *cluster) watch(ctx context.Context) {
 	for i := range c.http {
 		go func(id int, addr string) {
 			for ctx.Err() == nil {
-				var s status
+				s := status{pid: c.masters[id-1].Pid()}
 				if err := c.monitor.Get(ctx, addr, "/conclave/v1/status", &s); err == nil {
 					c.heard(id, s)
 				}
@@ -124,8 +146,23 @@ func (c *cluster) heard(id int, s status) {
 	before := c.seen[id]
 	c.seen[id] = s
 	c.mu.Unlock()
+	c.back(id, before, s)
 	if s.leads(id) && (!before.leads(id) || before.Term != s.Term) {
 		c.recorder.Event("monitor", "leader", edn.Map{"node": id, "term": s.Term})
+	}
+}
+
+// back notes what must never go back: the term, and in one life of a process the commit index.
+func (c *cluster) back(id int, before, now status) {
+	note := func(what string, from, to int64) {
+		c.recorder.Event("monitor", "went-back", edn.Map{"node": id, "what": what, "from": from, "to": to})
+	}
+	if now.Term < before.Term {
+		note("term", before.Term, now.Term)
+	}
+	// The same process was there before and after the question.
+	if now.Commit < before.Commit && now.pid == before.pid && now.pid == c.masters[id-1].Pid() {
+		note("commit index", before.Commit, now.Commit)
 	}
 }
 
@@ -201,6 +238,11 @@ func (c *cluster) heal() error {
 	}
 	for id := 1; id <= c.Size(); id++ {
 		_ = c.Resume(id)
+		if len(c.disks) > 0 {
+			if err := c.Free(id); err != nil {
+				return err
+			}
+		}
 		if err := c.Start(id); err != nil {
 			return err
 		}

@@ -25,6 +25,7 @@ const (
 )
 
 const usage = `usage: jepsen run [--workload W-01,W-02] [--faults F-01,F-03,F-04] [--seconds 60] [--seed N] [--json]
+       jepsen campaign NAME [--count N] [--json]   one fault many times: power, blackout, full, pause, eio; goes on where it stopped
        jepsen check DIR [--json]     judge a run's folder again
        jepsen preflight              what the faults need of this machine
        jepsen clean                  remove what killed runs have left
@@ -43,6 +44,8 @@ func main() {
 	switch command {
 	case "run":
 		os.Exit(runCommand(args))
+	case "campaign":
+		os.Exit(campaignCommand(args))
 	case "check":
 		os.Exit(checkCommand(args))
 	case "preflight":
@@ -86,6 +89,11 @@ func runCommand(args []string) int {
 	for _, f := range o.faults {
 		if !nemesis.Known(f) {
 			return usageError("unknown fault %q; there are %s", f, nemesis.Families())
+		}
+	}
+	for _, f := range o.faults {
+		if nemesis.NeedsDisks(f) {
+			o.disks = "ext4,xfs,ext4,xfs,ext4"
 		}
 	}
 	switch {

@@ -76,18 +76,23 @@ func (t *test) report(r *check.Run, failed error) int {
 		out.Verdict, out.Ops, out.OK, out.Fail, out.Info, out.Launches, out.Started, out.Leaders, out.Periods, counts.CallsPerSecond,
 		because(out.Invalid))
 	if code == exitPass {
-		// Logs, ledgers and the history stay; the masters' data is only of use when something went wrong.
-		for i := 1; i <= t.masters; i++ {
-			_ = os.RemoveAll(filepath.Join(t.path, fmt.Sprintf("m%d", i)))
-		}
-		for i := 1; i <= t.agents; i++ {
-			_ = os.RemoveAll(filepath.Join(t.path, fmt.Sprintf("a%d", i)))
-		}
+		t.removeData()
 		return code
 	}
 	say("kept in %s; to repeat: CONCLAVE_BIN=%s jepsen/run run --workload %s --faults %s --seconds %d --seed %d", t.path, t.bin,
 		out.Workload, or(out.Faults, "none"), out.Seconds, t.seed)
 	return code
+}
+
+// removeData: logs, ledgers and the history stay; the nodes' data is only of use when something went wrong.
+func (t *test) removeData() {
+	_ = os.RemoveAll(filepath.Join(t.path, "disk"))
+	for i := 1; i <= t.masters; i++ {
+		_ = os.RemoveAll(filepath.Join(t.path, fmt.Sprintf("m%d", i)))
+	}
+	for i := 1; i <= t.agents; i++ {
+		_ = os.RemoveAll(filepath.Join(t.path, fmt.Sprintf("a%d", i)))
+	}
 }
 
 func because(why string) string {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -36,6 +37,16 @@ type options struct {
 	json              bool
 	bin, dir          string
 	masters, agents   int
+	disks             string // file systems of the masters, by comma and in turn; "": the run's folder
+}
+
+// diskKind is the file system of master i; "" when it needs none of its own.
+func (o *options) diskKind(i int) string {
+	kinds := list(o.disks)
+	if len(kinds) == 0 {
+		return ""
+	}
+	return kinds[(i-1)%len(kinds)]
 }
 
 // taskScript is what every task runs. It writes to the ledger of the agent whose work folder it stands in, and nobody else
@@ -60,17 +71,21 @@ ended done
 // test is one run under way.
 type test struct {
 	options
+	label      string // before the name of the run's folder
 	path       string // of the run's folder
 	script     string
 	recorder   *history.Recorder
 	cluster    *cluster
 	frameworks []*workload.Framework
-	periods    []nemesis.Period
+	plan       []nemesis.Period // nil: drawn from the seed
+	warmUp     time.Duration
+	recovering bool // wait after each period until everything is back
+	quiet      time.Duration
 }
 
 func say(format string, args ...any) { fmt.Fprintf(os.Stderr, "jepsen: "+format+"\n", args...) }
 
-// prepare makes the run's folder: DIR/TIME-SEED.
+// prepare makes the run's folder: DIR/TIME-SEED, in a campaign DIR/NAME-TIME-SEED. It must be new.
 func (t *test) prepare() error {
 	dir, err := filepath.Abs(t.dir)
 	if err != nil {
@@ -82,8 +97,14 @@ func (t *test) prepare() error {
 	if info, err := os.Stat(t.bin); err != nil || info.Mode()&0o111 == 0 {
 		return fmt.Errorf("%s is no program: build it first", t.bin)
 	}
-	t.path = filepath.Join(dir, fmt.Sprintf("%s-%d", time.Now().UTC().Format("20060102T150405"), t.seed))
-	if err := os.MkdirAll(filepath.Join(t.path, "ledger"), 0o755); err != nil {
+	t.path = filepath.Join(dir, fmt.Sprintf("%s%s-%d", t.label, time.Now().UTC().Format("20060102T150405"), t.seed))
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	if err := os.Mkdir(t.path, 0o755); err != nil {
+		return err
+	}
+	if err := os.Mkdir(filepath.Join(t.path, "ledger"), 0o755); err != nil {
 		return err
 	}
 	if t.path, err = filepath.EvalSymlinks(t.path); err != nil {
@@ -94,27 +115,94 @@ func (t *test) prepare() error {
 }
 
 func run(o options) int {
-	t := &test{options: o}
+	t := &test{options: o, warmUp: warmUp, quiet: quietTime}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
+	if ready, skip := readyMachine(o); skip {
+		return exitPass
+	} else if !ready {
+		return exitInvalid
+	}
 	if err := t.prepare(); err != nil {
 		say("%v", err)
 		return exitInvalid
 	}
+	err := t.execute(ctx)
+	return t.judge(err)
+}
+
+// readyMachine removes what killed runs have left and tries what the faults need. Not ready, and a skip: what is missing is
+// named by tests/allowed-skips, as jepsen/NAME.
+func readyMachine(o options) (ready, skip bool) {
 	if removed, err := host.CleanStale(); err != nil {
 		say("leftovers of an earlier run: %v", err)
-		return exitInvalid
+		return false, false
 	} else if len(removed) > 0 {
 		say("removed %d leftovers of killed runs", len(removed))
 	}
-	if probes := host.Preflight(t.path); !host.Print(os.Stderr, probes) {
-		say("this machine does not permit what the faults need; see the table above")
-		return exitInvalid
+	dir, err := os.MkdirTemp("", "jepsen-preflight-")
+	if err != nil {
+		say("%v", err)
+		return false, false
 	}
+	defer os.RemoveAll(dir)
+	probes := host.Preflight(dir)
+	host.Print(os.Stderr, probes)
+	return judgeProbes(o, probes, allowedSkips("tests/allowed-skips"))
+}
+
+func judgeProbes(o options, probes []host.Probe, allowed map[string]bool) (ready, skip bool) {
+	ready, skip = true, true
+	for _, p := range probes {
+		if p.Err == nil || p.Name != "" && !o.needs(p.Name) {
+			continue
+		}
+		ready = false
+		if p.Name != "" && allowed["jepsen/"+p.Name] {
+			fmt.Fprintf(os.Stderr, "SKIP jepsen/%s\n", p.Name)
+			continue
+		}
+		skip = false
+		say("%s is missing (%v): this machine does not permit what the faults need", or(p.Name, p.Need), p.Err)
+	}
+	return ready, !ready && skip
+}
+
+// needs tells whether the faults of the run want a thing that the preflight has a name for.
+func (o *options) needs(name string) bool {
+	if name == "strace" {
+		for _, f := range o.faults {
+			if f == "F-15" {
+				return true
+			}
+		}
+		return false
+	}
+	for _, kind := range list(o.disks) {
+		if kind == name {
+			return true
+		}
+	}
+	return false
+}
+
+// allowedSkips reads the names of a file of excuses; none where there is no file.
+func allowedSkips(path string) map[string]bool {
+	out := map[string]bool{}
+	data, _ := os.ReadFile(path)
+	for _, line := range strings.Split(string(data), "\n") {
+		if words := strings.Fields(line); len(words) > 0 && !strings.HasPrefix(words[0], "#") {
+			out[words[0]] = true
+		}
+	}
+	return out
+}
+
+// execute records one life of a cluster in the run's folder. An error makes it invalid; nothing is left behind.
+func (t *test) execute(ctx context.Context) error {
 	var err error
 	if t.recorder, err = history.NewRecorder(t.path); err != nil {
-		say("%v", err)
-		return exitInvalid
+		return err
 	}
 	err = t.play(ctx)
 	if t.cluster != nil {
@@ -126,7 +214,7 @@ func run(o options) int {
 	if closed := t.recorder.Close(); closed != nil && err == nil {
 		err = closed
 	}
-	return t.judge(err)
+	return err
 }
 
 // play is the run from the first process to the last. An error makes the run invalid.
@@ -203,14 +291,20 @@ func (t *test) phases(ctx context.Context) error {
 	}
 	t.recorder.Event("run", "faults", edn.Map{})
 	rng := rand.New(rand.NewSource(t.seed))
-	plan := nemesis.Plan(rng, t.faults, t.seconds-warmUp)
-	say("%d periods of faults in %v", len(plan), t.seconds-warmUp)
-	n := nemesis.New(t.cluster, t.recorder, rng)
-	began := time.Now()
-	if err := n.Run(ctx, plan); err != nil {
-		return err
+	if t.plan == nil {
+		t.plan = nemesis.Plan(rng, t.faults, t.seconds-t.warmUp)
+		say("%d periods of faults in %v", len(t.plan), t.seconds-t.warmUp)
 	}
-	if !sleep(ctx, t.seconds-warmUp-time.Since(began)) {
+	n := nemesis.New(t.cluster, t.recorder, rng)
+	if t.recovering {
+		n.After = func(number int, p nemesis.Period) error { return t.recovered(ctx, number, p) }
+	}
+	began := time.Now()
+	broken := n.Run(ctx, t.plan)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if !sleep(ctx, t.seconds-t.warmUp-time.Since(began)) {
 		return ctx.Err()
 	}
 	if err := t.cluster.heal(); err != nil {
@@ -222,11 +316,14 @@ func (t *test) phases(ctx context.Context) error {
 		say("after healing: %v", err)
 	}
 	t.recorder.Event("run", "quiet", edn.Map{})
-	if !sleep(ctx, quietTime) {
+	if !sleep(ctx, t.quiet) {
 		return ctx.Err()
 	}
 	t.recorder.Event("run", "quiet-over", edn.Map{})
-	return t.finish(ctx)
+	if err := t.finish(ctx); err != nil {
+		return err
+	}
+	return broken // judged all the same: what was broken may say why
 }
 
 // warm waits until every framework has tasks, then lets the load run for a while.
@@ -249,7 +346,7 @@ func (t *test) warm(ctx context.Context) error {
 		}
 	}
 	t.recorder.Event("run", "load", edn.Map{})
-	if !sleep(ctx, warmUp) {
+	if !sleep(ctx, t.warmUp) {
 		return ctx.Err()
 	}
 	return nil
@@ -271,6 +368,9 @@ func (t *test) finish(ctx context.Context) error {
 	}
 	t.each(func(f *workload.Framework) { f.KillAll(ctx, killLimit) })
 	t.each(func(f *workload.Framework) { f.Teardown(ctx) })
+	if err := t.dump(ctx); err != nil {
+		return err
+	}
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
