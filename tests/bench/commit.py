@@ -10,7 +10,7 @@ STANDING_TASKS = 100_000
 
 
 def measure(peers: list, turns: int, seconds: int) -> dict:
-    """{(peer name, in flight): {'per_s': [...], 'p50_ms': [...], 'syncs': [...], 'other_cpu': [...]}}, one value a turn.
+    """{(peer name, in flight): {'per_s': [...], 'p50_ms': [...], 'syncs': [...], 'cpu_us': [...], 'other_cpu': [...]}}, one value a turn.
     The clusters take turns, so that a slow minute of the machine hits both."""
     rows = {}
     for turn in range(turns):
@@ -20,11 +20,12 @@ def measure(peers: list, turns: int, seconds: int) -> dict:
                 meter = Meter(peer.pids())
                 load = peer.load(connections, depth, seconds)
                 other = meter.stop()
-                row = rows.setdefault((peer.name, connections * depth), {"per_s": [], "p50_ms": [], "p99_ms": [], "syncs": [], "other_cpu": []})
+                row = rows.setdefault((peer.name, connections * depth), {"per_s": [], "p50_ms": [], "p99_ms": [], "syncs": [], "cpu_us": [], "other_cpu": []})
                 row["per_s"].append(load.per_s)
                 row["p50_ms"].append(percentile(load.latency_ms, 50))
                 row["p99_ms"].append(percentile(load.latency_ms, 99))
                 row["syncs"].append(load.syncs)
+                row["cpu_us"].append(load.cpu_us)
                 row["other_cpu"].append(other)
                 talk(f"{peer.name} turn {turn + 1}: {connections}x{depth} in flight: {load.per_s:.0f}/s, "
                      f"p50 {row['p50_ms'][-1]:.2f} ms, p99 {row['p99_ms'][-1]:.2f} ms")
@@ -40,6 +41,8 @@ def report(printer, peers: list, rows: dict) -> None:
             row = rows[(peer.name, in_flight)]
             facts = {"peer": peer.name, "timers": peer.timers, "other_cpu": statistics.mean(row["other_cpu"]),
                      "syncs": statistics.median(row["syncs"])}
+            if any(row["cpu_us"]):
+                facts["cpu_us"] = statistics.median(row["cpu_us"])
             prefix = "" if peer is ours else f"{peer.name}_"
             printer.figure(f"{prefix}transitions_per_s_{in_flight}", "1/s", row["per_s"], **facts)
             if in_flight == 1:

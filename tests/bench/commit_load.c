@@ -7,7 +7,8 @@
  * Both are addresses of the leader. A run launches tasks of its own first, on C agents of its own (not measured), then
  * each agent keeps D reports in flight. A report carries a status of 256 bytes and moves a task that has not been
  * reported yet from STAGING to RUNNING: each is a transition of a distinct task. When the time is over, or no task is
- * left, the figures go to stdout as one line of JSON: {"transitions", "elapsed_s", "per_s", "latency_us": [...]}.
+ * left, the figures go to stdout as one line of JSON: {"transitions", "elapsed_s", "per_s", "begun_us", "cpu_us":
+ * [...], "latency_us": [...]}: begun_us is the monotonic clock, cpu_us what each process of --pids used meanwhile.
  * Afterwards the framework is torn down and its tasks are reported as ended, so that runs do not pile up. */
 #include <inttypes.h>
 #include <stdio.h>
@@ -34,6 +35,7 @@
 #define STATUS_BYTES  256
 #define ACCEPT_TASKS  500
 #define LATENCIES_MAX 200000
+#define PIDS_MAX      8
 #define FRAME(name)   CONCLAVE__LINK__FRAME_TYPE__##name
 
 struct load_task {
@@ -72,6 +74,10 @@ struct load {
     uint32_t *latencies;
     size_t latency_count;
     size_t welcomed, closed;
+    unsigned pids[PIDS_MAX];
+    uint64_t cpu_us[PIDS_MAX];
+    uint64_t writes;
+    size_t pid_count;
 };
 
 static void die(const char *what, const char *why) {
@@ -437,6 +443,32 @@ static void framework_close(struct framework *f) {
 
 /* ---- the run ---- */
 
+static size_t keep_body(char *data, size_t size, size_t n, void *ctx) {
+    return buf_append(ctx, data, size * n) == 0 ? size * n : 0;
+}
+
+/* Durable writes of the leader since its start. */
+static uint64_t writes_of(const struct framework *f) {
+    static const char name[] = "\nconclave_log_writes_total ";
+    char url[256];
+    struct buf body;
+    CURL *call = curl_easy_init();
+    CHECK(call);
+    buf_init(&body, 16u << 20);
+    (void)snprintf(url, sizeof url, "http://%s/metrics", f->http);
+    curl_easy_setopt(call, CURLOPT_URL, url);
+    curl_easy_setopt(call, CURLOPT_PROXY, "");
+    curl_easy_setopt(call, CURLOPT_TIMEOUT, 10L);
+    curl_easy_setopt(call, CURLOPT_WRITEFUNCTION, keep_body);
+    curl_easy_setopt(call, CURLOPT_WRITEDATA, &body);
+    if (curl_easy_perform(call) != CURLE_OK || buf_append_byte(&body, 0)) die("/metrics", "no answer");
+    const char *at = strstr((const char *)body.data, name);
+    uint64_t writes = at ? strtoull(at + strlen(name), NULL, 10) : 0;
+    buf_done(&body);
+    curl_easy_cleanup(call);
+    return writes;
+}
+
 static void status_make(struct buf *ret) {
     char message[STATUS_BYTES];
     Mesos__V1__TaskID id = MESOS__V1__TASK_ID__INIT;
@@ -455,6 +487,29 @@ static void status_make(struct buf *ret) {
     }
 }
 
+/* CPU time of a process so far, user and system together; 0 when it is gone. */
+static uint64_t cpu_us_of(unsigned pid) {
+    char path[64], line[512] = "";
+    unsigned long user = 0, system = 0;
+    (void)snprintf(path, sizeof path, "/proc/%u/stat", pid);
+    FILE *file = fopen(path, "r");
+    if (!file) return 0;
+    const char *name_end = fgets(line, sizeof line, file) ? strrchr(line, ')') : NULL;
+    (void)fclose(file);
+    if (!name_end || sscanf(name_end + 2, "%*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user, &system) != 2)
+        return 0;
+    return (user + system) * 1000000ull / (uint64_t)sysconf(_SC_CLK_TCK);
+}
+
+static void pids_read(struct load *l, const char *list) {
+    while (list && *list && l->pid_count < PIDS_MAX) {
+        char *end = NULL;
+        l->pids[l->pid_count++] = (unsigned)strtoul(list, &end, 10);
+        if (end == list || (*end && *end != ',')) die("--pids", "must be numbers with commas between them");
+        list = *end ? end + 1 : end;
+    }
+}
+
 static bool measured(const struct load *l) {
     if (clock_mono_us() >= l->end_us) return true;
     for (size_t i = 0; i < l->connections; i++)
@@ -463,21 +518,31 @@ static bool measured(const struct load *l) {
 }
 
 static void run_measure(struct load *l, unsigned seconds) {
+    uint64_t writes = writes_of(l->framework);
     l->begin_us = l->last_us = clock_mono_us();
     l->end_us = l->begin_us + seconds * 1000000ull;
     l->measuring = true;
+    for (size_t i = 0; i < l->pid_count; i++)
+        l->cpu_us[i] = cpu_us_of(l->pids[i]);
     for (size_t i = 0; i < l->connections; i++)
         agent_fill_depth(&l->agents[i]);
     while (!measured(l))
         (void)uv_run(&l->loop, UV_RUN_ONCE);
     l->measuring = false;
+    for (size_t i = 0; i < l->pid_count; i++)
+        l->cpu_us[i] = cpu_us_of(l->pids[i]) - l->cpu_us[i];
+    l->writes = writes_of(l->framework) - writes;
     turn_until(l, NULL, in_flight_none, 30, "the last reports");
 }
 
 static void run_print(const struct load *l) {
     double elapsed = (double)(l->last_us - l->begin_us) / 1e6;
-    printf("{\"transitions\":%" PRIu64 ",\"elapsed_s\":%.6f,\"per_s\":%.1f,\"latency_us\":[", l->transitions, elapsed,
-           elapsed > 0 ? (double)l->transitions / elapsed : 0);
+    printf("{\"transitions\":%" PRIu64 ",\"elapsed_s\":%.6f,\"per_s\":%.1f,\"begun_us\":%" PRIu64 ",\"writes\":%" PRIu64
+           ",\"cpu_us\":[",
+           l->transitions, elapsed, elapsed > 0 ? (double)l->transitions / elapsed : 0, l->begin_us, l->writes);
+    for (size_t i = 0; i < l->pid_count; i++)
+        printf("%s%" PRIu64, i ? "," : "", l->cpu_us[i]);
+    printf("],\"latency_us\":[");
     for (size_t i = 0; i < l->latency_count; i++)
         printf("%s%u", i ? "," : "", l->latencies[i]);
     printf("]}\n");
@@ -499,7 +564,7 @@ static void run_clean(struct load *l) {
 int main(int argc, char **argv) {
     static struct load l;
     static struct framework f;
-    const char *http = NULL, *link = NULL;
+    const char *http = NULL, *link = NULL, *pids = NULL;
     uint64_t fill = 0, connections = 1, depth = 1, seconds = 3, tasks = 0;
     const struct flag table[] = {
         {"http", FLAG_STRING, &http, 0, 128, true, "HOST:PORT", "the leader's API"},
@@ -508,11 +573,13 @@ int main(int argc, char **argv) {
         {"connections", FLAG_U64, &connections, 1, 1000, false, "N", "agents (1)"},
         {"depth", FLAG_U64, &depth, 1, 10000, false, "N", "reports in flight on each (1)"},
         {"seconds", FLAG_U64, &seconds, 1, 60, false, "S", "at most (3)"},
+        {"pids", FLAG_STRING, &pids, 0, 128, false, "P,P,...", "processes whose CPU time is told too"},
         {"tasks", FLAG_U64, &tasks, 1, 2000000, false, "N", "to report, at most"},
         {0}};
     struct err err = {0};
     int rest;
     if (flags_parse(table, argc, argv, &rest, &err)) die("flags", err.text);
+    pids_read(&l, pids);
     l.connections = connections;
     l.depth = depth;
     l.wanted_tasks = fill ? fill : tasks ? tasks : 20000;

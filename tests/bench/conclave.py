@@ -4,7 +4,6 @@ import http.client
 import json
 import os
 import pathlib
-import re
 import secrets
 import subprocess
 import sys
@@ -214,15 +213,10 @@ class Conclave(Peer):
     def fill(self, count: int) -> None:
         self._run_load(["--connections", "10", "--fill", str(count)], 300)
 
-    def _writes(self) -> int:
-        _, _, body = self._request(self._masters[self.leader()], "GET", "/metrics", None, 5)
-        return int(float(re.search(r"^conclave_log_writes_total (\S+)", body.decode(), re.M).group(1)))
-
     def load(self, connections: int, depth: int, seconds: int) -> Load:
-        writes = self._writes()
         tasks = min(TASKS_PER_S.get(connections * depth, 100_000) * seconds, TASKS_MAX)
         figures = json.loads(self._run_load(["--connections", str(connections), "--depth", str(depth), "--seconds", str(seconds),
-                                             "--tasks", str(tasks)], 600))
-        writes = self._writes() - writes
-        # Setting up and clearing away write too; what is told is all writes over all transitions of the same run.
-        return Load(figures["per_s"], [us / 1e3 for us in figures["latency_us"]], writes / max(figures["transitions"], 1))
+                                             "--tasks", str(tasks), "--pids", ",".join(str(pid) for pid in self.members.pids())], 600))
+        transitions = max(figures["transitions"], 1)
+        return Load(figures["per_s"], [us / 1e3 for us in figures["latency_us"]], figures["writes"] / transitions,
+                    sum(figures["cpu_us"]) / transitions)

@@ -21,6 +21,7 @@ class Load:
     per_s: float            # acknowledged transitions a second, counted by the cluster, not by the client
     latency_ms: list        # of each answered request
     syncs: float            # WAL syncs of the leader per transition
+    cpu_us: float = 0       # CPU time of all members together per transition; 0: not told
 
 
 class Members:
