@@ -20,12 +20,14 @@
 #include "scheduler/offers.h"
 #include "wire/arena.h"
 #include "wire/protobuf.h"
+#include "wire/report.h"
 
 #define AGENT_LINK_MAGIC      0x41474c4bu
 #define AGENTS_ARENA_MAX      (16u << 20)
 #define AGENTS_LIST_MAX       100000 /* tasks in one complete list */
 #define AGENTS_LIST_ARENA_MAX (128u << 20)
 #define AGENTS_SILENT_PINGS   5
+#define AGENTS_SPARE_WAITING  4096
 
 #define FRAME(name) CONCLAVE__LINK__FRAME_TYPE__##name
 
@@ -63,6 +65,8 @@ struct agents {
     size_t soft_cap;
     uint64_t soft_since_ms; /* this term's watch over absent agents began */
     struct buf out;
+    struct report_waiting *spare_waiting; /* kept for re-use */
+    unsigned spare_count;
     void (*closed)(void *ctx);
     void *closed_ctx;
 };
@@ -489,8 +493,27 @@ static void frame_hello(struct agents *a, struct agent_link *l, const uint8_t *p
 
 struct report_waiting { /* a bench or a test that wants to know when its report is in the log */
     struct agent_link *l;
+    struct report_waiting *next; /* while it is spare */
     uint8_t uuid[16];
 };
+
+static struct report_waiting *waiting_new(struct agents *a) {
+    struct report_waiting *w = a->spare_waiting;
+    if (!w) return malloc(sizeof *w);
+    a->spare_waiting = w->next;
+    a->spare_count--;
+    return w;
+}
+
+static void waiting_free(struct agents *a, struct report_waiting *w) {
+    if (!w || a->spare_count == AGENTS_SPARE_WAITING) {
+        free(w);
+        return;
+    }
+    w->next = a->spare_waiting;
+    a->spare_waiting = w;
+    a->spare_count++;
+}
 
 static void report_done(struct master *m, void *ctx, int status, const struct outcome *outcome) {
     struct report_waiting *w = ctx;
@@ -499,24 +522,26 @@ static void report_done(struct master *m, void *ctx, int status, const struct ou
     (void)outcome;
     l->uses--;
     if (l->link && status == 0) {
-        Conclave__Link__Committed committed = CONCLAVE__LINK__COMMITTED__INIT;
-        committed.uuid.data = w->uuid;
-        committed.uuid.len = 16;
-        (void)agent_send(m->agents, l->link, LINK_BULK, FRAME(COMMITTED), &committed.base);
+        uint8_t committed[REPORT_COMMITTED_BYTES];
+        report_committed_encode(w->uuid, committed);
+        if (link_send(l->link, LINK_BULK, FRAME(COMMITTED), committed, sizeof committed, NULL, 0) == ERR_BUSY)
+            link_close_overflow(l->link); /* as agent_send */
     }
     link_drop(l);
-    free(w);
+    waiting_free(m->agents, w);
 }
 
 static void frame_report(struct agents *a, struct agent_link *l, const uint8_t *payload, size_t len,
                          struct arena *arena) {
     ProtobufCMessage *message = NULL;
+    struct report_room room;
     struct err err = {0};
-    if (protobuf_parse(&conclave__link__report__descriptor, payload, len, 0, arena, &message, &err)) {
+    const Conclave__Link__Report *r = report_decode(&room, payload, len);
+    if (!r && protobuf_parse(&conclave__link__report__descriptor, payload, len, 0, arena, &message, &err)) {
         link_refuse(a, l, err.text, false);
         return;
     }
-    Conclave__Link__Report *r = (Conclave__Link__Report *)message;
+    if (!r) r = (const Conclave__Link__Report *)message;
     if (r->uuid.len != 16 || r->status.len > STATE_TASK_BYTES_MAX) {
         link_refuse(a, l, "a report with a bad uuid or an oversized status", false);
         return;
@@ -532,14 +557,14 @@ static void frame_report(struct agents *a, struct agent_link *l, const uint8_t *
     body.uuid = r->uuid;
     body.status = r->status;
     command.task_report = &body;
-    struct report_waiting *w = r->want_committed ? malloc(sizeof *w) : NULL;
+    struct report_waiting *w = r->want_committed ? waiting_new(a) : NULL;
     if (w) {
         w->l = l;
         memcpy(w->uuid, r->uuid.data, 16);
     }
     int rc = master_propose(a->m, &command, w ? report_done : NULL, w); /* refused: the agent sends it again */
     if (rc)
-        free(w);
+        waiting_free(a, w);
     else if (w)
         l->uses++;
 }
@@ -741,6 +766,8 @@ static void agents_closed(void *ctx) {
     void (*closed)(void *) = a->closed;
     void *closed_ctx = a->closed_ctx;
     buf_done(&a->out);
+    while (a->spare_waiting)
+        free(waiting_new(a));
     free(a->soft);
     free(a);
     closed(closed_ctx);

@@ -98,11 +98,26 @@ int message_known(const ProtobufCMessage *message, struct err *err) {
     return 0;
 }
 
+int command_encode(const Conclave__Log__Command *command, struct buf *ret) {
+    size_t known = command_codec_bound(command);
+    size_t len = known ? known : conclave__log__command__get_packed_size(command);
+    uint8_t *at = buf_reserve(ret, len);
+    if (!at) return ret->max - ret->len < len ? ERR_LIMIT : ERR_NOMEM;
+    ret->len += known ? command_codec_encode(command, at) : conclave__log__command__pack(command, at);
+    return 0;
+}
+
 int command_decode(struct command_arena *arena, const uint8_t *data, size_t len, Conclave__Log__Command **ret,
                    enum command_type *ret_type, struct err *err) {
     command_arena_clear(arena);
     if (len > COMMAND_BYTES_MAX) return err_set(err, ERR_CORRUPT, "command of %zu bytes", len);
-    Conclave__Log__Command *command = conclave__log__command__unpack(&arena->allocator, len, data);
+    Conclave__Log__Command *command = command_codec_decode(&arena->room, data, len);
+    if (command) {
+        *ret = command;
+        *ret_type = command->task_report ? COMMAND_task_report : COMMAND_task_acknowledge;
+        return 0;
+    }
+    command = conclave__log__command__unpack(&arena->allocator, len, data);
     if (!command) return err_set(err, ERR_CORRUPT, "%zu bytes are no command", len);
     int rc = message_known(&command->base, err);
     if (rc) return rc;

@@ -13,8 +13,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/buf.h"
 #include "base/err.h"
 #include "conclave/log.pb-c.h"
+#include "scheduler/command_codec.h"
 
 #define COMMAND_BYTES_MAX (1u << 20)
 #define COMMAND_ARENA_MAX (64u << 20)
@@ -54,15 +56,19 @@ struct command_arena { /* private */
     struct command_block *blocks;
     size_t held;
     ProtobufCAllocator allocator;
+    struct command_room room;
 };
 void command_arena_init(struct command_arena *arena); /* must not be moved afterwards */
 void command_arena_done(struct command_arena *arena);
 void command_arena_clear(struct command_arena *arena); /* forgets what was decoded, keeps one block */
 
-/* Decodes into the arena, which forgets the command decoded before. *ret lives until then. Fields that the schema does
- * not have are ERR_INCOMPATIBLE; the levels are level.h's. */
+/* Decodes into the arena, which forgets the command decoded before. *ret lives until then, or as long as `data`, if
+ * that is shorter. Fields that the schema does not have are ERR_INCOMPATIBLE; the levels are level.h's. */
 int command_decode(struct command_arena *arena, const uint8_t *data, size_t len, Conclave__Log__Command **ret,
                    enum command_type *ret_type, struct err *err);
+
+/* Appends the packed command. Returns what buf_append says. */
+int command_encode(const Conclave__Log__Command *command, struct buf *ret);
 
 /* ERR_INCOMPATIBLE if the message, at any depth, holds a field that its schema does not have. */
 int message_known(const ProtobufCMessage *message, struct err *err);

@@ -16,6 +16,7 @@
 #include "base/log.h"
 #include "scheduler/agents.h"
 #include "scheduler/api.h"
+#include "scheduler/command.h"
 #include "scheduler/level.h"
 #include "scheduler/obligations.h"
 #include "scheduler/offers.h"
@@ -24,9 +25,32 @@
 struct ticket {
     master_done done;
     void *ctx;
+    struct ticket *next; /* while it is spare */
 };
 
 /* ---- proposing ---- */
+
+static struct ticket *ticket_new(struct master *m, master_done done, void *ctx) {
+    struct ticket *ticket = m->spare_tickets;
+    if (ticket) {
+        m->spare_tickets = ticket->next;
+        m->spare_count--;
+    } else {
+        ticket = malloc(sizeof *ticket);
+    }
+    if (ticket) *ticket = (struct ticket){.done = done, .ctx = ctx};
+    return ticket;
+}
+
+static void ticket_free(struct master *m, struct ticket *ticket) {
+    if (!ticket || m->spare_count == MASTER_SPARE_TICKETS) {
+        free(ticket);
+        return;
+    }
+    ticket->next = m->spare_tickets;
+    m->spare_tickets = ticket;
+    m->spare_count++;
+}
 
 uint64_t master_cluster_ms(const struct master *m) {
     uint64_t now = m->cluster_base_ms + (clock_mono_ms() - m->mono_base_ms), state = state_cluster_ms(m->state);
@@ -40,19 +64,11 @@ static void master_stamp(struct master *m, Conclave__Log__Command *command, uint
     command->request_id = ++m->request_ids;
 }
 
-static int command_pack(const Conclave__Log__Command *command, struct buf *ret) {
-    size_t len = conclave__log__command__get_packed_size(command);
-    uint8_t *at = buf_reserve(ret, len);
-    if (!at) return ERR_LIMIT;
-    ret->len += conclave__log__command__pack(command, at);
-    return 0;
-}
-
 int master_propose(struct master *m, Conclave__Log__Command *command, master_done done, void *ctx) {
     if (!m->current) return ERR_NOT_LEADER;
     master_stamp(m, command, master_cluster_ms(m));
     buf_clear(&m->scratch);
-    int rc = command_pack(command, &m->scratch);
+    int rc = command_encode(command, &m->scratch);
     if (rc) return rc;
     struct level_need need;
     struct err err = {0};
@@ -67,13 +83,12 @@ int master_propose(struct master *m, Conclave__Log__Command *command, master_don
     }
     struct ticket *ticket = NULL;
     if (done) {
-        ticket = malloc(sizeof *ticket);
+        ticket = ticket_new(m, done, ctx);
         if (!ticket) return ERR_BUSY;
-        *ticket = (struct ticket){.done = done, .ctx = ctx};
     }
     rc = replica_propose(m->replica, m->scratch.data, m->scratch.len, ticket);
     if (rc)
-        free(ticket);
+        ticket_free(m, ticket);
     else
         m->proposals++;
     return rc;
@@ -100,7 +115,7 @@ static void master_first_command(void *ctx, uint64_t term, struct buf *ret) {
     Conclave__Log__Command command = CONCLAVE__LOG__COMMAND__INIT;
     command.leader_started = &started;
     master_stamp(m, &command, state_cluster_ms(m->state)); /* apply takes the larger of this and the state's */
-    CHECK(command_pack(&command, ret) == 0);
+    CHECK(command_encode(&command, ret) == 0);
 }
 
 /* ---- leadership ---- */
@@ -246,7 +261,7 @@ static void master_apply(void *ctx, uint64_t term, struct position at, const uin
     master_follow_effects(m);
     if (waiting) {
         waiting->done(m, waiting->ctx, 0, &m->outcome);
-        free(waiting);
+        ticket_free(m, waiting);
     }
 }
 
@@ -260,7 +275,7 @@ static void master_dropped(void *ctx, void *ticket) {
     struct ticket *waiting = ticket;
     m->proposals_dropped++;
     waiting->done(m, waiting->ctx, ERR_UNKNOWN_OUTCOME, NULL);
-    free(waiting);
+    ticket_free(m, waiting);
 }
 
 static int master_snapshot(void *ctx, struct buf *ret) {
@@ -416,6 +431,11 @@ int master_run(const struct master_config *config) {
     buf_done(&m->scratch);
     state_free(m->state);
     free(m->hashes);
+    while (m->spare_tickets) {
+        struct ticket *ticket = m->spare_tickets;
+        m->spare_tickets = ticket->next;
+        free(ticket);
+    }
     CHECK(uv_loop_close(&loop) == 0);
     return m->exit_status;
 }

@@ -25,15 +25,17 @@
 #include "net/net.h"
 #include "scheduler/state.h"
 
-#define MASTER_MAGIC   0x4d535452u
-#define MASTER_HASHES  4096     /* applied positions whose state hash is remembered */
-#define MASTER_TICK_MS 50       /* timers are looked at this often */
-#define MESOS_VERSION  "1.11.0" /* what clients are told; ours is conclave_version beside it */
+#define MASTER_MAGIC         0x4d535452u
+#define MASTER_HASHES        4096     /* applied positions whose state hash is remembered */
+#define MASTER_TICK_MS       50       /* timers are looked at this often */
+#define MASTER_SPARE_TICKETS 4096     /* kept for re-use */
+#define MESOS_VERSION        "1.11.0" /* what clients are told; ours is conclave_version beside it */
 
 struct sessions;
 struct offers;
 struct agents;
 struct api;
+struct ticket;
 
 struct master_config {
     struct replica_config replica;
@@ -77,6 +79,8 @@ struct master {
     struct offers *offers;
     struct agents *agents;
     struct api *api;
+    struct ticket *spare_tickets; /* of master.c */
+    unsigned spare_count;
     struct queue accepting; /* ACCEPTs in the log, not applied yet; of api_scheduler.c */
     uv_timer_t timer;
 

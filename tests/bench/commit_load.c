@@ -31,6 +31,7 @@
 #include "wire/json_write.h"
 #include "wire/protobuf.h"
 #include "wire/recordio.h"
+#include "wire/report.h"
 
 #define STATUS_BYTES  256
 #define ACCEPT_TASKS  500
@@ -148,7 +149,10 @@ static void agent_report(struct load_agent *a, const struct load_task *t, uint32
     report.status.len = l->status.len;
     report.has_want_committed = 1;
     report.want_committed = want_committed;
-    agent_send(a, FRAME(REPORT), &report.base);
+    buf_clear(&l->out);
+    if (report_encode(&report, &l->out) ||
+        link_send(a->link, LINK_BULK, FRAME(REPORT), l->out.data, l->out.len, NULL, 0))
+        die("sending", "link is full");
 }
 
 static void agent_fill_depth(struct load_agent *a) {

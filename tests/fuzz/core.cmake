@@ -1,2 +1,3 @@
 conclave_fuzzer(fuzz_state SOURCES fuzz_state.c LIBS conclave_command_make)
 conclave_fuzzer(fuzz_state_snapshot SOURCES fuzz_state_snapshot.c LIBS conclave_core)
+conclave_fuzzer(fuzz_canonical SOURCES fuzz_canonical.c LIBS conclave_core conclave_wire)
