@@ -232,10 +232,11 @@ int state_apply(struct state *state, uint64_t term, uint64_t index, uint32_t n, 
     if (!position_after(state, index, n))
         return err_set(err, ERR_CORRUPT, "position %" PRIu64 ".%u is not after %" PRIu64 ".%u", index, n,
                        state->applied_index, state->applied_n);
-    struct level_need need;
+    struct level_need need = LEVEL_NEED_NOTHING;
     if (len > COMMAND_BYTES_MAX) return err_set(err, ERR_CORRUPT, "command of %zu bytes", len);
-    int rc = admit(state, command, len, &need, err);
-    if (rc == 0) rc = command_decode(&state->arena, command, len, &decoded, &type, err);
+    bool known = command_decode_known(&state->arena, command, len, &decoded, &type);
+    int rc = known ? 0 : admit(state, command, len, &need, err);
+    if (rc == 0 && !known) rc = command_decode(&state->arena, command, len, &decoded, &type, err);
     if (rc == 0) rc = gate(state, decoded, type, err);
     if (rc) return rc;
 

@@ -107,17 +107,21 @@ int command_encode(const Conclave__Log__Command *command, struct buf *ret) {
     return 0;
 }
 
+bool command_decode_known(struct command_arena *arena, const uint8_t *data, size_t len, Conclave__Log__Command **ret,
+                          enum command_type *ret_type) {
+    Conclave__Log__Command *command = command_codec_decode(&arena->room, data, len);
+    if (!command) return false;
+    *ret = command;
+    *ret_type = command->task_report ? COMMAND_task_report : COMMAND_task_acknowledge;
+    return true;
+}
+
 int command_decode(struct command_arena *arena, const uint8_t *data, size_t len, Conclave__Log__Command **ret,
                    enum command_type *ret_type, struct err *err) {
     command_arena_clear(arena);
     if (len > COMMAND_BYTES_MAX) return err_set(err, ERR_CORRUPT, "command of %zu bytes", len);
-    Conclave__Log__Command *command = command_codec_decode(&arena->room, data, len);
-    if (command) {
-        *ret = command;
-        *ret_type = command->task_report ? COMMAND_task_report : COMMAND_task_acknowledge;
-        return 0;
-    }
-    command = conclave__log__command__unpack(&arena->allocator, len, data);
+    if (command_decode_known(arena, data, len, ret, ret_type)) return 0;
+    Conclave__Log__Command *command = conclave__log__command__unpack(&arena->allocator, len, data);
     if (!command) return err_set(err, ERR_CORRUPT, "%zu bytes are no command", len);
     int rc = message_known(&command->base, err);
     if (rc) return rc;

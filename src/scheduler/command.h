@@ -10,6 +10,7 @@
 #ifndef CONCLAVE_SCHEDULER_COMMAND_H
 #define CONCLAVE_SCHEDULER_COMMAND_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -62,6 +63,10 @@ void command_arena_init(struct command_arena *arena); /* must not be moved after
 void command_arena_done(struct command_arena *arena);
 void command_arena_clear(struct command_arena *arena); /* forgets what was decoded, keeps one block */
 
+/* A command of command_codec.h in its canonical form, without asking protobuf-c; false: command_decode decides. *ret
+ * lives until the next decoding, or as long as `data`, if that is shorter. */
+bool command_decode_known(struct command_arena *arena, const uint8_t *data, size_t len, Conclave__Log__Command **ret,
+                          enum command_type *ret_type);
 /* Decodes into the arena, which forgets the command decoded before. *ret lives until then, or as long as `data`, if
  * that is shorter. Fields that the schema does not have are ERR_INCOMPATIBLE; the levels are level.h's. */
 int command_decode(struct command_arena *arena, const uint8_t *data, size_t len, Conclave__Log__Command **ret,

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The two commands that most of a busy log consists of, TaskReport and TaskAcknowledge, written and read by hand
- * (wire/canonical.h). command_decode and command_encode use this; nobody else need. */
+ * (wire/canonical.h). All that it takes is of feature level 1. command_encode and whoever decodes use this. */
 #ifndef CONCLAVE_SCHEDULER_COMMAND_CODEC_H
 #define CONCLAVE_SCHEDULER_COMMAND_CODEC_H
 

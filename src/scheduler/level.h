@@ -36,6 +36,9 @@ struct level_need {
     bool seeds;      /* and that Config is only the seed of a leader_started */
 };
 
+/* Of a command that every program can apply. */
+#define LEVEL_NEED_NOTHING ((struct level_need){.level = 1, .what = "this command"})
+
 /* What the packed command needs, from its bytes alone, without allocating. 0; ERR_INCOMPATIBLE: a field or command
  * that the schema does not have, or above level_max(); ERR_CORRUPT: not the bytes of a message (what is no command in
  * other ways is left to command_decode). *ret is set only on 0. */

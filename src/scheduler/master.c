@@ -64,12 +64,9 @@ static void master_stamp(struct master *m, Conclave__Log__Command *command, uint
     command->request_id = ++m->request_ids;
 }
 
-int master_propose(struct master *m, Conclave__Log__Command *command, master_done done, void *ctx) {
-    if (!m->current) return ERR_NOT_LEADER;
-    master_stamp(m, command, master_cluster_ms(m));
-    buf_clear(&m->scratch);
-    int rc = command_encode(command, &m->scratch);
-    if (rc) return rc;
+/* Whether the cluster's feature level allows it; if not, m->refusal says why. The command is packed in m->scratch. */
+static int command_allowed(struct master *m, const Conclave__Log__Command *command) {
+    if (command_codec_bound(command)) return 0; /* of level 1, by its codec's promise */
     struct level_need need;
     struct err err = {0};
     uint32_t level = state_config(m->state)->level;
@@ -81,6 +78,17 @@ int master_propose(struct master *m, Conclave__Log__Command *command, master_don
         level_refusal(&need, level, m->refusal, sizeof m->refusal);
         return ERR_LEVEL;
     }
+    return 0;
+}
+
+int master_propose(struct master *m, Conclave__Log__Command *command, master_done done, void *ctx) {
+    if (!m->current) return ERR_NOT_LEADER;
+    master_stamp(m, command, master_cluster_ms(m));
+    buf_clear(&m->scratch);
+    int rc = command_encode(command, &m->scratch);
+    if (rc) return rc;
+    rc = command_allowed(m, command);
+    if (rc) return rc;
     struct ticket *ticket = NULL;
     if (done) {
         ticket = ticket_new(m, done, ctx);
