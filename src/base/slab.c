@@ -18,22 +18,26 @@ struct node {
     void *child[NODE_FANOUT];
 };
 
+#define SLOT_USED   1u
+#define SLOT_MARKED 2u /* in `round` */
+
 struct slab {
     uint32_t used;
-    alignas(max_align_t) uint8_t bytes[]; /* per_slab marks (one byte each), padding, then the records */
+    uint64_t round;                       /* the last in which a record was marked */
+    alignas(max_align_t) uint8_t bytes[]; /* per_slab flags (one byte each), padding, then the records */
 };
 
-static size_t marks_size(const struct slab_table *table) {
+static size_t flags_size(const struct slab_table *table) {
     size_t align = alignof(max_align_t);
     return (table->per_slab + align - 1) / align * align;
 }
 
 static size_t slab_size(const struct slab_table *table) {
-    return sizeof(struct slab) + marks_size(table) + (size_t)table->per_slab * table->item_size;
+    return sizeof(struct slab) + flags_size(table) + (size_t)table->per_slab * table->item_size;
 }
 
 static void *slab_item(const struct slab_table *table, struct slab *slab, uint32_t slot) {
-    return slab->bytes + marks_size(table) + (size_t)slot * table->item_size;
+    return slab->bytes + flags_size(table) + (size_t)slot * table->item_size;
 }
 
 /* Numbers of slabs below one child of a node of this level. */
@@ -115,7 +119,7 @@ void *slab_put(struct slab_table *table, uint64_t number) {
     }
     struct slab *slab = *at;
     CHECK(!slab->bytes[slot]);
-    slab->bytes[slot] = 1;
+    slab->bytes[slot] = SLOT_USED;
     slab->used++;
     table->count++;
     return memset(slab_item(table, slab, slot), 0, table->item_size);
@@ -182,6 +186,25 @@ void *slab_next(const struct slab_table *table, uint64_t from, uint64_t *ret_num
         index++;
         slot = 0;
     }
+}
+
+bool slab_mark(struct slab_table *table, uint64_t number, uint64_t round) {
+    uint64_t index = number / table->per_slab;
+    uint32_t slot = (uint32_t)(number % table->per_slab);
+    void *at = table->root;
+    for (unsigned level = table->height; level > 0 && at; level--)
+        at = ((struct node *)at)->child[index / child_span(level) % NODE_FANOUT];
+    struct slab *slab = at;
+    CHECK(slab && slab->bytes[slot]);
+    CHECK(round >= slab->round);
+    if (slab->round != round) {
+        slab->round = round;
+        for (uint32_t i = 0; i < table->per_slab; i++)
+            slab->bytes[i] &= SLOT_USED;
+    }
+    bool before = (slab->bytes[slot] & SLOT_MARKED) != 0;
+    slab->bytes[slot] |= SLOT_MARKED;
+    return before;
 }
 
 uint64_t slab_count(const struct slab_table *table) {

@@ -8,6 +8,7 @@
 #ifndef CONCLAVE_BASE_SLAB_H
 #define CONCLAVE_BASE_SLAB_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -36,6 +37,10 @@ void slab_drop(struct slab_table *table, uint64_t number);
 
 /* The first record whose number is >= `from`, with its number; NULL at the end. */
 void *slab_next(const struct slab_table *table, uint64_t from, uint64_t *ret_number);
+
+/* Marks the record of `number`, which must have one, as done in `round` and returns whether it was already. Rounds only
+ * count up; in a new round no record is marked, and neither is one that is put later. */
+bool slab_mark(struct slab_table *table, uint64_t number, uint64_t round);
 
 uint64_t slab_count(const struct slab_table *table);
 size_t slab_memory(const struct slab_table *table);

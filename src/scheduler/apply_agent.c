@@ -63,6 +63,7 @@ enum outcome_code apply_agent_register(struct apply *a, const Conclave__Log__Age
         return code;
     }
     struct agent *agent = known ? agent_get(a->state, known->number) : agent_make(a, c);
+    agent_touch(a->state, agent);
     text_set(&agent->hostname, c->hostname);
     text_set(&agent->http, c->http);
     text_set(&agent->version, c->version);
@@ -106,6 +107,7 @@ enum outcome_code apply_agent_returned(struct apply *a, const Conclave__Log__Age
     struct agent *agent = agent_of(a, c->agent, &code);
     if (!agent) return code;
     if (agent->status == AGENT_ACTIVE) return OUTCOME_NO_CHANGE;
+    agent_touch(a->state, agent);
     agent->since = a->index;
     apply_agent_back(a, agent);
     agent_set_status(a->state, agent, AGENT_ACTIVE);
@@ -129,6 +131,7 @@ enum outcome_code apply_agent_unreachable(struct apply *a, const Conclave__Log__
     struct agent *agent = agent_of(a, c->agent, &code);
     if (!agent) return code;
     if (agent->status != AGENT_ACTIVE || agent->since != c->since) return OUTCOME_NO_CHANGE;
+    agent_touch(a->state, agent);
     agent->since = a->index;
     agent_set_status(a->state, agent, AGENT_UNREACHABLE_STATUS);
     for (struct queue *at = agent->tasks.next; at != &agent->tasks; at = at->next)
@@ -159,6 +162,7 @@ enum outcome_code apply_agent_gone(struct apply *a, const Conclave__Log__AgentGo
     enum outcome_code code = OUTCOME_OK;
     struct agent *agent = agent_of(a, c->agent, &code);
     if (!agent) return code;
+    agent_touch(a->state, agent);
     agent->since = a->index;
     agent_set_status(a->state, agent, AGENT_GONE_STATUS);
     struct queue *at = agent->tasks.next;

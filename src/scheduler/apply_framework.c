@@ -117,6 +117,7 @@ enum outcome_code apply_framework_subscribe(struct apply *a, const Conclave__Log
         if (code != OUTCOME_OK) return code;
         framework = framework_make(a, id, c->user);
     }
+    framework_touch(a->state, framework);
     text_set(&framework->name, c->name);
     if (*principal) text_set(&framework->principal, principal);
     roles_set(framework, c);
@@ -141,6 +142,7 @@ enum outcome_code apply_framework_disconnected(struct apply *a, const Conclave__
     struct framework *framework = apply_framework(a, c->framework, &code);
     if (!framework) return code;
     if (framework->status != FRAMEWORK_CONNECTED || framework->subscribed != c->subscribed) return OUTCOME_NO_CHANGE;
+    framework_touch(a->state, framework);
     framework->since = a->index;
     framework->since_cluster_ms = a->state->cluster_ms;
     framework->changed_wall_ms = a->wall_ms;
@@ -154,8 +156,8 @@ enum outcome_code apply_framework_disconnected(struct apply *a, const Conclave__
 static void task_orphan(struct apply *a, struct task *task) {
     if (task->unacked) {
         effect_ack(a, task, task->uuid);
-        task->unacked = false;
         task_touch(a->state, task);
+        task->unacked = false;
     }
     if (task_state_terminal(task->latest_state)) {
         uint32_t end = task_state_terminal(task->state) ? task->state : task->latest_state;
@@ -163,12 +165,13 @@ static void task_orphan(struct apply *a, struct task *task) {
         task_complete(a->state, task);
         return;
     }
-    task->kill_wanted = true;
     task_touch(a->state, task);
+    task->kill_wanted = true;
     effect_task(a, EFFECT_KILL, task);
 }
 
 static void remove_framework(struct apply *a, struct framework *framework) {
+    framework_touch(a->state, framework);
     framework->since = a->index;
     framework->since_cluster_ms = a->state->cluster_ms;
     framework->changed_wall_ms = a->wall_ms;
@@ -216,8 +219,8 @@ enum outcome_code apply_framework_suppress(struct apply *a, const Conclave__Log_
     }
     uint32_t suppressed = c->suppressed ? framework->suppressed | named : framework->suppressed & ~named;
     if (suppressed == framework->suppressed) return OUTCOME_NO_CHANGE;
-    framework->suppressed = suppressed;
     framework_touch(a->state, framework);
+    framework->suppressed = suppressed;
     effect_framework(a, EFFECT_FRAMEWORK_CHANGED, framework);
     return OUTCOME_OK;
 }

@@ -23,9 +23,9 @@ enum outcome_code apply_task_kill(struct apply *a, const Conclave__Log__TaskKill
     uint64_t grace = c->has_grace_ms ? c->grace_ms : STATE_GRACE_DEFAULT;
     bool news = !task->kill_wanted || grace < task->kill_grace_ms;
     if (news) {
+        task_touch(a->state, task);
         task->kill_wanted = true;
         task->kill_grace_ms = grace;
-        task_touch(a->state, task);
     }
     effect_task(a, EFFECT_KILL, task);
     return news ? OUTCOME_OK : OUTCOME_NO_CHANGE;
@@ -51,8 +51,8 @@ static enum outcome_code report_stale(struct apply *a, const Conclave__Log__Task
 /* Where the task is now; its resources are free once it has ended. True if that is news. */
 static bool report_latest(struct apply *a, struct task *task, uint32_t latest) {
     if (task_state_terminal(task->latest_state) || task->latest_state == latest) return false;
-    task->latest_state = latest;
     task_touch(a->state, task);
+    task->latest_state = latest;
     if (task_state_terminal(latest)) apply_release(a, task);
     return true;
 }
@@ -93,7 +93,7 @@ static enum outcome_code report_apply(struct apply *a, struct task *task, const 
         effect_ack(a, task, c->uuid.data);
         return news ? OUTCOME_OK : OUTCOME_NO_CHANGE;
     }
-    report_take(a, task, c);
+    report_take(a, task, c); /* touches it */
     task->unacked = true;
     effect_task(a, EFFECT_UPDATE, task);
     return OUTCOME_OK;
@@ -127,8 +127,8 @@ enum outcome_code apply_task_acknowledge(struct apply *a, const Conclave__Log__T
     if (c->uuid.len != sizeof task->uuid || memcmp(c->uuid.data, task->uuid, sizeof task->uuid) != 0)
         return OUTCOME_NO_CHANGE;
     effect_ack(a, task, task->uuid);
-    task->unacked = false;
     task_touch(a->state, task);
+    task->unacked = false;
     if (task_state_terminal(task->state)) task_complete(a->state, task);
     return OUTCOME_OK;
 }

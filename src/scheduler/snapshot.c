@@ -1,19 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Writing is a walk over the records. Restoring decodes each record into a state made aside, then counts them in: the
- * completed tasks in the order of their completion, the live ones by number, as they once came. */
+ * Writing a snapshot: in one piece, a walk over the records; or bit by bit. Then the walk goes on a little at each call,
+ * and a record that is about to change or to go before the walk has come to it is written at once, as it still is
+ * (epoch_save). So what is written is the state at the moment of state_snapshot_begin, in some order of its records,
+ * and a change waits for the encoding of one record at most. */
 #include "scheduler/snapshot.h"
-
-#include <inttypes.h>
-#include <limits.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "base/check.h"
 #include "conclave/snapshot.pb-c.h"
-#include "scheduler/level.h"
 #include "scheduler/state_private.h"
-
-/* ---- writing ---- */
 
 static void record_append(struct buf *ret, enum record_kind kind, const uint8_t *data, size_t len) {
     CHECK(len <= SNAPSHOT_RECORD_MAX);
@@ -22,9 +16,14 @@ static void record_append(struct buf *ret, enum record_kind kind, const uint8_t 
     buf_append(ret, data, len);
 }
 
-static void end_append(const struct state *state, struct buf *ret, uint64_t records) {
+static void begin_append(const struct state *state, struct buf *ret) {
+    buf_append(ret, SNAPSHOT_MAGIC, SNAPSHOT_MAGIC_BYTES);
+    size_t len = record_of_globals(state);
+    record_append(ret, RECORD_GLOBALS, state->scratch->data, len); /* scratch may move while encoding: read after it */
+}
+
+static void end_append(struct buf *ret, uint64_t records, struct hash128 hash) {
     Conclave__Snapshot__End end = CONCLAVE__SNAPSHOT__END__INIT;
-    struct hash128 hash = state_hash(state);
     uint8_t bytes[16], packed[64];
     store_u64(bytes, hash.lo);
     store_u64(bytes + 8, hash.hi);
@@ -33,356 +32,110 @@ static void end_append(const struct state *state, struct buf *ret, uint64_t reco
     record_append(ret, RECORD_END, packed, conclave__snapshot__end__pack(&end, packed));
 }
 
+static struct slab_table *table_of(struct state *state, enum record_kind kind) {
+    if (kind == RECORD_AGENT) return &state->agents;
+    return kind == RECORD_FRAMEWORK ? &state->frameworks : &state->tasks;
+}
+
+static void one_append(const struct state *state, enum record_kind kind, const void *record, struct buf *ret) {
+    size_t len = 0;
+    if (kind == RECORD_AGENT) len = record_of_agent(state, record, false);
+    if (kind == RECORD_FRAMEWORK) len = record_of_framework(state, record, false);
+    if (kind == RECORD_TASK) len = record_of_task(state, record, false);
+    record_append(ret, kind, state->scratch->data, len);
+}
+
+/* ---- in one piece ---- */
+
 int state_snapshot(const struct state *state, struct buf *ret) {
-    const uint8_t *bytes = NULL;
     uint64_t records = 1;
     CHECK(state->touched_count == 0);
-    buf_append(ret, SNAPSHOT_MAGIC, SNAPSHOT_MAGIC_BYTES);
-    size_t len = record_of_globals(state);
-    bytes = state->scratch->data; /* may have moved while encoding: taken anew each time */
-    record_append(ret, RECORD_GLOBALS, bytes, len);
-    for (const struct agent *a = state_agent_next(state, 0); a && !ret->failed;
-         a = state_agent_next(state, a->number)) {
-        len = record_of_agent(state, a, false);
-        record_append(ret, RECORD_AGENT, state->scratch->data, len);
-        records++;
+    begin_append(state, ret);
+    for (enum record_kind kind = RECORD_AGENT; kind < RECORD_END; kind++) {
+        const struct slab_table *table = table_of((struct state *)(uintptr_t)state, kind);
+        uint64_t number = 0;
+        for (const void *r = slab_next(table, 0, &number); r && !ret->failed; r = slab_next(table, number + 1, &number)) {
+            one_append(state, kind, r, ret);
+            records++;
+        }
     }
-    for (const struct framework *f = state_framework_next(state, 0); f && !ret->failed;
-         f = state_framework_next(state, f->number)) {
-        len = record_of_framework(state, f, false);
-        record_append(ret, RECORD_FRAMEWORK, state->scratch->data, len);
-        records++;
-    }
-    for (const struct task *t = state_task_next(state, 0); t && !ret->failed; t = state_task_next(state, t->number)) {
-        len = record_of_task(state, t, false);
-        record_append(ret, RECORD_TASK, state->scratch->data, len);
-        records++;
-    }
-    end_append(state, ret, records);
+    end_append(ret, records, state_hash(state));
     return ret->failed ? ERR_LIMIT : 0;
 }
 
-/* ---- reading: one record ---- */
+/* ---- bit by bit ---- */
 
-struct restore {
-    struct state *state; /* made aside */
-    const uint8_t *data;
-    size_t len, at;
-    uint64_t records;
-    enum record_kind last_kind;
-    uint64_t last_number; /* of last_kind */
-    struct err *err;
-};
-
-static int corrupt(struct restore *r, const char *what) {
-    return err_set(r->err, ERR_CORRUPT, "snapshot record %" PRIu64 " (byte %zu): %s", r->records, r->at, what);
+void state_snapshot_begin(struct state *state) {
+    struct epoch *e = &state->epoch;
+    CHECK(!e->active && state->touched_count == 0);
+    uint64_t round = e->round + 1;
+    *e = (struct epoch){.active = true, .round = round, .kind = RECORD_AGENT, .hash = state_hash(state)};
+    e->end[RECORD_AGENT] = state->agent_next;
+    e->end[RECORD_FRAMEWORK] = state->framework_next;
+    e->end[RECORD_TASK] = state->task_next;
+    e->records = 1 + slab_count(&state->agents) + slab_count(&state->frameworks) + slab_count(&state->tasks);
+    buf_init(&e->ready, SIZE_MAX / 2);
+    begin_append(state, &e->ready);
+    e->written = 1;
 }
 
-static int unpack(struct restore *r, const ProtobufCMessageDescriptor *type, const uint8_t *data, size_t len,
-                  ProtobufCMessage **ret) {
-    command_arena_clear(&r->state->arena);
-    ProtobufCMessage *message = protobuf_c_message_unpack(type, &r->state->arena.allocator, len, data);
-    if (!message) return corrupt(r, "not a message of its kind");
-    *ret = message;
-    return message_known(message, r->err);
+void epoch_save(struct state *state, enum record_kind kind, uint64_t number) {
+    struct epoch *e = &state->epoch;
+    CHECK(e->active);
+    if (number >= e->end[kind] || kind < e->kind || (kind == e->kind && number < e->next)) return;
+    struct slab_table *table = table_of(state, kind);
+    if (slab_mark(table, number, e->round)) return;
+    one_append(state, kind, slab_get(table, number), &e->ready);
+    CHECK(!e->ready.failed); /* a replica without memory cannot go on */
+    e->written++;
 }
 
-/* Amounts with ports as a flat list of their ends, which must be in the form that is written. */
-static int amounts_take(const uint64_t amounts[4], const uint32_t *ends, size_t count, struct resources *ret) {
-    struct wide_range ranges[PORTS_RANGES_MAX];
-    for (int i = 0; i < 4; i++)
-        if (amounts[i] > (uint64_t)RESOURCES_MILLI_MAX) return ERR_CORRUPT;
-    if (count % 2 != 0 || count / 2 > PORTS_RANGES_MAX) return ERR_CORRUPT;
-    for (size_t i = 0; i < count / 2; i++) {
-        ranges[i] = (struct wide_range){ends[2 * i], ends[2 * i + 1]};
-        if (i > 0 && ranges[i].begin <= ranges[i - 1].end + 1) return ERR_CORRUPT;
+/* Writes the next record that nobody has written; false after the last one. */
+static bool epoch_step(struct state *state, struct buf *ret) {
+    struct epoch *e = &state->epoch;
+    while (e->kind < RECORD_END) {
+        struct slab_table *table = table_of(state, e->kind);
+        uint64_t number = 0;
+        const void *record = slab_next(table, e->next, &number);
+        if (!record || number >= e->end[e->kind]) {
+            e->kind++;
+            e->next = 0;
+            continue;
+        }
+        e->next = number + 1;
+        if (slab_mark(table, number, e->round)) continue;
+        one_append(state, e->kind, record, ret);
+        e->written++;
+        return true;
     }
-    struct ports ports = {0};
-    if (count > 0 && ports_from_ranges(ranges, count / 2, &ports, NULL)) return ERR_CORRUPT;
-    *ret = (struct resources){.cpus = (int64_t)amounts[0],
-                              .mem = (int64_t)amounts[1],
-                              .disk = (int64_t)amounts[2],
-                              .gpus = (int64_t)amounts[3],
-                              .ports = ports};
+    return false;
+}
+
+int state_snapshot_more(struct state *state, size_t bytes, struct buf *ret, bool *ret_end) {
+    struct epoch *e = &state->epoch;
+    size_t wanted = bytes < SIZE_MAX - ret->len ? ret->len + bytes : SIZE_MAX;
+    if (!e->active) return ERR_CLOSED;
+    buf_append(ret, e->ready.data, e->ready.len);
+    buf_clear(&e->ready);
+    bool more = true;
+    while (more && ret->len < wanted && !ret->failed)
+        more = epoch_step(state, ret);
+    if (!more) {
+        CHECK(e->written == e->records);
+        end_append(ret, e->records, e->hash);
+    }
+    if (ret->failed) return ERR_LIMIT;
+    if (!more) state_snapshot_end(state);
+    *ret_end = !more;
     return 0;
 }
 
-/* The numbers of a kind ascend. */
-static int number_check(struct restore *r, uint64_t number, uint64_t next) {
-    if (number <= r->last_number || number >= next) return corrupt(r, "number");
-    r->last_number = number;
-    return 0;
+void state_snapshot_end(struct state *state) {
+    struct epoch *e = &state->epoch;
+    buf_done(&e->ready);
+    e->active = false;
 }
 
-static int globals_take(struct restore *r, const Conclave__Snapshot__Globals *m) {
-    struct state *state = r->state;
-    if (m->level > level_max())
-        return err_set(r->err, ERR_INCOMPATIBLE,
-                       "snapshot of feature level %u by version %.40s, this program (" CONCLAVE_VERSION
-                       ") knows levels up to %u",
-                       m->level, m->leader->version, level_max());
-    if (m->has_cluster_id && m->cluster_id.len != sizeof state->cluster_id) return corrupt(r, "cluster id");
-    if (m->n_tasks_ever != TASK_STATES) return corrupt(r, "tasks_ever");
-    state->cluster_set = m->has_cluster_id;
-    if (m->has_cluster_id) {
-        memcpy(state->cluster_id, m->cluster_id.data, sizeof state->cluster_id);
-        state_name_cluster(state);
-    }
-    state->incarnation = m->incarnation;
-    state->applied_index = m->applied_index;
-    state->applied_n = m->applied_n;
-    state->cluster_ms = m->cluster_ms;
-    state->leader.index = m->leader->index;
-    state->leader.term = m->leader->term;
-    state->leader.node = m->leader->node;
-    state->leader.cluster_ms = m->leader->cluster_ms;
-    state->leader.wall_ms = m->leader->wall_ms;
-    text_set(&state->leader.http, m->leader->http);
-    text_set(&state->leader.link, m->leader->link);
-    text_set(&state->leader.version, m->leader->version);
-    state->config.level = m->level;
-    if (m->config) {
-        state->config.set = true;
-        state->config.framework_reregister_timeout_ms = m->config->framework_reregister_timeout_ms;
-        state->config.agent_timeout_ms = m->config->agent_timeout_ms;
-        state->config.history_tasks = m->config->history_tasks;
-        state->config.history_frameworks = m->config->history_frameworks;
-        if (m->config->has_changed_index != (m->level >= 2) || m->config->has_changed_n != (m->level >= 2))
-            return corrupt(r, "position of the configuration");
-        state->config.changed_index = m->config->changed_index;
-        state->config.changed_n = m->config->changed_n;
-    }
-    state->agent_next = m->agent_next;
-    state->framework_next = m->framework_next;
-    state->task_next = m->task_next;
-    state->sequence_next = m->sequence_next;
-    state->completed_last = m->completed_last;
-    state->removed_last = m->removed_last;
-    memcpy(state->tasks_ever, m->tasks_ever, sizeof state->tasks_ever);
-    const char *fault = globals_fault(state);
-    return fault ? corrupt(r, fault) : 0;
-}
-
-static int agent_take(struct restore *r, const Conclave__Snapshot__Agent *m) {
-    const uint64_t amounts[4] = {m->cpus, m->mem, m->disk, m->gpus};
-    if (number_check(r, m->number, r->state->agent_next)) return ERR_CORRUPT;
-    struct agent *agent = agent_put(r->state, m->number);
-    agent->id = text_copy(m->id);
-    agent->hostname = text_copy(m->hostname);
-    agent->http = text_copy(m->http);
-    agent->version = text_copy(m->version);
-    agent->boot_id = text_copy(m->boot_id);
-    bytes_set(&agent->info, m->info.data, m->info.len);
-    agent->registered_wall_ms = m->registered_wall_ms;
-    agent->since = m->since;
-    if (m->uuid.len != sizeof agent->uuid) return corrupt(r, "uuid of an agent");
-    memcpy(agent->uuid, m->uuid.data, sizeof agent->uuid);
-    if (amounts_take(amounts, m->ports, m->n_ports, &agent->total)) return corrupt(r, "resources of an agent");
-    if (m->status < AGENT_ACTIVE || m->status > AGENT_GONE_STATUS) return corrupt(r, "status of an agent");
-    if (state_agent_by_id(r->state, agent->id) || state_agent_by_uuid(r->state, agent->uuid))
-        return corrupt(r, "agent twice");
-    agent_set_status(r->state, agent, (enum agent_status)m->status);
-    agent_index(r->state, agent);
-    const char *fault = agent_fault(r->state, agent);
-    return fault ? corrupt(r, fault) : 0;
-}
-
-static int framework_take(struct restore *r, const Conclave__Snapshot__Framework *m) {
-    if (number_check(r, m->number, r->state->framework_next)) return ERR_CORRUPT;
-    struct framework *framework = framework_put(r->state, m->number);
-    framework->id = text_copy(m->id);
-    framework->name = text_copy(m->name);
-    framework->user = text_copy(m->user);
-    framework->principal = text_copy(m->principal);
-    if (m->n_roles > STATE_ROLES_MAX) return corrupt(r, "roles of a framework");
-    for (; framework->role_count < m->n_roles; framework->role_count++)
-        framework->roles[framework->role_count] = text_copy(m->roles[framework->role_count]);
-    framework->suppressed = m->suppressed;
-    framework->capabilities = m->capabilities;
-    framework->failover_timeout_ms = m->failover_timeout_ms;
-    bytes_set(&framework->info, m->info.data, m->info.len);
-    framework->subscribed = m->subscribed;
-    framework->since = m->since;
-    framework->since_cluster_ms = m->since_cluster_ms;
-    framework->registered_wall_ms = m->registered_wall_ms;
-    framework->changed_wall_ms = m->changed_wall_ms;
-    framework->removed_seq = m->removed_seq;
-    if (m->status < FRAMEWORK_CONNECTED || m->status > FRAMEWORK_REMOVED) return corrupt(r, "status of a framework");
-    if (framework_find(r->state, framework->id)) return corrupt(r, "framework twice");
-    framework_set_status(r->state, framework, (enum framework_status)m->status);
-    framework_index(r->state, framework);
-    const char *fault = framework_fault(r->state, framework);
-    return fault ? corrupt(r, fault) : 0;
-}
-
-static void task_fill(struct restore *r, struct task *task, const Conclave__Snapshot__Task *m) {
-    struct pool *pool = &r->state->pool;
-    task->framework = m->framework;
-    task->agent = m->agent;
-    task->id = text_copy(m->id);
-    task->name = pool_text(pool, m->name);
-    task->launch = (struct launch_id){m->launch_index, m->launch_n, m->launch_k};
-    task->state = m->state;
-    task->latest_state = m->latest_state;
-    task->confirmed = m->flags & 1;
-    task->holds = m->flags >> 1 & 1;
-    task->kill_wanted = m->flags >> 2 & 1;
-    task->unacked = m->flags >> 3 & 1;
-    task->kill_grace_ms = m->has_kill_grace_ms ? m->kill_grace_ms : STATE_GRACE_DEFAULT;
-    task->has_uuid = m->has_uuid;
-    bytes_set(&task->status, m->status.data, m->status.len);
-    task->mesos_reason = m->has_mesos_reason ? (int)m->mesos_reason : MESOS_REASON_NONE;
-    task->message = m->message ? pool_text(pool, m->message) : NULL;
-    bytes_set(&task->info, m->info.data, m->info.len);
-    task->view = (struct bytes){pool_get(pool, m->view.data, m->view.len), m->view.len};
-    task->created_wall_ms = m->created_wall_ms;
-    task->changed_wall_ms = m->changed_wall_ms;
-    task->started_wall_ms = m->started_wall_ms;
-    task->completed_seq = m->completed_seq;
-    task->completed = m->completed_seq != 0;
-}
-
-static int task_take(struct restore *r, const Conclave__Snapshot__Task *m) {
-    const uint64_t amounts[4] = {m->cpus, m->mem, m->disk, m->gpus};
-    if (number_check(r, m->number, r->state->task_next)) return ERR_CORRUPT;
-    struct task *task = task_put(r->state, m->number);
-    task_fill(r, task, m);
-    if (m->flags > 15 || (m->has_mesos_reason && m->mesos_reason > INT_MAX)) return corrupt(r, "flags of a task");
-    if (m->has_kill_grace_ms && m->kill_grace_ms == STATE_GRACE_DEFAULT) return corrupt(r, "grace of a task");
-    if (m->has_uuid && m->uuid.len != sizeof task->uuid) return corrupt(r, "uuid of a task");
-    if (m->has_uuid) memcpy(task->uuid, m->uuid.data, sizeof task->uuid);
-    if (amounts_take(amounts, m->ports, m->n_ports, &task->resources)) return corrupt(r, "resources of a task");
-    const char *fault = task_fault(r->state, task);
-    return fault ? corrupt(r, fault) : 0;
-}
-
-/* ---- reading: the whole ---- */
-
-/* Counts one task in, if its id, its agent and its framework allow it. */
-static int task_enter(struct restore *r, struct task *task) {
-    const struct task *older = task_find(r->state, task->framework, task->id);
-    if (older && (!older->completed || older->number >= task->number)) return corrupt(r, "two tasks of one id");
-    if (task->holds && (!agent_fits(agent_get(r->state, task->agent), &task->resources) ||
-                        !framework_fits(framework_get(r->state, task->framework), &task->resources)))
-        return corrupt(r, "more is used than there is");
-    task_index(r->state, task);
-    return 0;
-}
-
-static int completed_compare(const void *a, const void *b) {
-    const struct task *x = *(struct task *const *)a, *y = *(struct task *const *)b;
-    return (x->completed_seq > y->completed_seq) - (x->completed_seq < y->completed_seq);
-}
-
-static int tasks_enter(struct restore *r) {
-    size_t count = 0, total = slab_count(&r->state->tasks);
-    struct task **completed = malloc((total + 1) * sizeof *completed);
-    CHECK(completed);
-    uint64_t number = 0;
-    for (struct task *t = slab_next(&r->state->tasks, 0, &number); t;
-         t = slab_next(&r->state->tasks, number + 1, &number))
-        if (t->completed) completed[count++] = t;
-    qsort(completed, count, sizeof *completed, completed_compare);
-    int rc = 0;
-    for (size_t i = 0; i < count && rc == 0; i++) {
-        bool same = i > 0 && completed[i]->completed_seq == completed[i - 1]->completed_seq;
-        rc = same ? corrupt(r, "two tasks in one place of the history") : task_enter(r, completed[i]);
-    }
-    free(completed);
-    for (struct task *t = slab_next(&r->state->tasks, 0, &number); t && rc == 0;
-         t = slab_next(&r->state->tasks, number + 1, &number))
-        if (!t->completed) rc = task_enter(r, t);
-    return rc;
-}
-
-static int removed_compare(const void *a, const void *b) {
-    const struct framework *x = *(struct framework *const *)a, *y = *(struct framework *const *)b;
-    return (x->removed_seq > y->removed_seq) - (x->removed_seq < y->removed_seq);
-}
-
-static void removed_enter(struct restore *r) {
-    size_t count = 0, total = slab_count(&r->state->frameworks);
-    struct framework **removed = malloc((total + 1) * sizeof *removed);
-    CHECK(removed);
-    uint64_t number = 0;
-    for (struct framework *f = slab_next(&r->state->frameworks, 0, &number); f;
-         f = slab_next(&r->state->frameworks, number + 1, &number))
-        if (f->status == FRAMEWORK_REMOVED) removed[count++] = f;
-    qsort(removed, count, sizeof *removed, removed_compare);
-    for (size_t i = 0; i < count; i++)
-        queue_push(&r->state->removed, &removed[i]->in_removed); /* state_check sees equal places */
-    free(removed);
-}
-
-static int end_take(struct restore *r, const Conclave__Snapshot__End *m) {
-    if (m->records != r->records) return corrupt(r, "records are missing");
-    if (r->at != r->len) return corrupt(r, "bytes after the end");
-    int rc = tasks_enter(r);
-    if (rc) return rc;
-    removed_enter(r);
-    state_settle(r->state);
-    struct hash128 hash = state_hash(r->state);
-    if (m->hash.len != 16 || load_u64(m->hash.data) != hash.lo || load_u64(m->hash.data + 8) != hash.hi)
-        return corrupt(r, "the state hash is another");
-    return state_check(r->state, r->err);
-}
-
-/* Takes the next record; *ret_end after the last one. */
-static int record_take(struct restore *r, bool *ret_end) {
-    if (r->len - r->at < SNAPSHOT_RECORD_BYTES) return corrupt(r, "cut off");
-    enum record_kind kind = (enum record_kind)r->data[r->at];
-    size_t len = load_u32(r->data + r->at + 1);
-    if (len > SNAPSHOT_RECORD_MAX || len > r->len - r->at - SNAPSHOT_RECORD_BYTES) return corrupt(r, "length");
-    const uint8_t *data = r->data + r->at + SNAPSHOT_RECORD_BYTES;
-    bool first = r->records == 0;
-    if (first != (kind == RECORD_GLOBALS) || kind < r->last_kind) return corrupt(r, "order of records");
-    if (kind != r->last_kind) r->last_number = 0;
-    r->last_kind = kind;
-    static const ProtobufCMessageDescriptor *const types[] = {
-        [RECORD_GLOBALS] = &conclave__snapshot__globals__descriptor,
-        [RECORD_AGENT] = &conclave__snapshot__agent__descriptor,
-        [RECORD_FRAMEWORK] = &conclave__snapshot__framework__descriptor,
-        [RECORD_TASK] = &conclave__snapshot__task__descriptor,
-        [RECORD_END] = &conclave__snapshot__end__descriptor,
-    };
-    if (kind > RECORD_END) return err_set(r->err, ERR_INCOMPATIBLE, "snapshot record of unknown kind %d", (int)kind);
-    ProtobufCMessage *message = NULL;
-    int rc = unpack(r, types[kind], data, len, &message);
-    if (rc) return rc;
-    r->at += SNAPSHOT_RECORD_BYTES + len;
-    switch (kind) {
-    case RECORD_GLOBALS:
-        rc = globals_take(r, (const Conclave__Snapshot__Globals *)message);
-        break;
-    case RECORD_AGENT:
-        rc = agent_take(r, (const Conclave__Snapshot__Agent *)message);
-        break;
-    case RECORD_FRAMEWORK:
-        rc = framework_take(r, (const Conclave__Snapshot__Framework *)message);
-        break;
-    case RECORD_TASK:
-        rc = task_take(r, (const Conclave__Snapshot__Task *)message);
-        break;
-    case RECORD_END:
-        *ret_end = true;
-        rc = end_take(r, (const Conclave__Snapshot__End *)message);
-        break;
-    }
-    r->records++;
-    return rc;
-}
-
-int state_restore(struct state *state, const uint8_t *data, size_t len, struct err *err) {
-    if (len < SNAPSHOT_MAGIC_BYTES || memcmp(data, SNAPSHOT_MAGIC, SNAPSHOT_MAGIC_BYTES) != 0)
-        return err_set(err, ERR_CORRUPT, "not a snapshot of the state");
-    struct state aside;
-    state_init(&aside);
-    struct restore r = {.state = &aside, .data = data, .len = len, .at = SNAPSHOT_MAGIC_BYTES, .err = err};
-    bool end = false;
-    int rc = 0;
-    while (rc == 0 && !end)
-        rc = record_take(&r, &end);
-    if (rc == 0) state_take(state, &aside);
-    state_done(&aside);
-    return rc;
+bool state_snapshot_active(const struct state *state) {
+    return state->epoch.active;
 }

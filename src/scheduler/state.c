@@ -162,6 +162,7 @@ void state_done(struct state *state) {
     map_done(&state->framework_ids);
     map_done(&state->task_ids);
     pool_done(&state->pool);
+    state_snapshot_end(state);
     command_arena_done(&state->arena);
     free(state->leader.http);
     free(state->leader.link);
@@ -183,17 +184,23 @@ static void queue_move(struct queue *to, struct queue *from) {
     queue_init(from);
 }
 
-void state_take(struct state *state, struct state *from) {
-    state_done(state);
+void state_swap(struct state *a, struct state *b) {
     struct queue history, removed;
-    queue_move(&history, &from->history);
-    queue_move(&removed, &from->removed);
-    command_arena_done(&from->arena);
-    *state = *from;
-    queue_move(&state->history, &history);
-    queue_move(&state->removed, &removed);
-    command_arena_init(&state->arena);
-    state_init(from);
+    state_snapshot_end(a);
+    state_snapshot_end(b);
+    command_arena_done(&a->arena);
+    command_arena_done(&b->arena);
+    struct state old = *a;
+    queue_move(&history, &a->history);
+    queue_move(&removed, &a->removed);
+    *a = *b;
+    queue_move(&a->history, &b->history);
+    queue_move(&a->removed, &b->removed);
+    *b = old;
+    queue_move(&b->history, &history);
+    queue_move(&b->removed, &removed);
+    command_arena_init(&a->arena);
+    command_arena_init(&b->arena);
 }
 
 struct state *state_new(void) {

@@ -269,6 +269,30 @@ int state_apply(struct state *state, uint64_t term, uint64_t index, uint32_t n, 
 int state_snapshot(const struct state *state, struct buf *ret);
 int state_restore(struct state *state, const uint8_t *data, size_t len, struct err *err);
 
+/* The same bit by bit, while the state goes on changing: what is written is the state as it is at the call of begin.
+ * Its records come in the order in which they are met, so the bytes are not canonical; the state restored from them is.
+ * One at a time; no command may be half applied. Memory: the encoding of the records that change meanwhile, until the
+ * next call of more. A restore ends it. */
+void state_snapshot_begin(struct state *state);
+/* Appends what waits, and then further records until at least `bytes` bytes were appended or all are written; *ret_end
+ * says that these were the last. The time it takes is that of encoding `bytes` and one record. ERR_CLOSED: none is
+ * under way; ERR_LIMIT: `ret` is full, and the snapshot is spoilt (end it). */
+int state_snapshot_more(struct state *state, size_t bytes, struct buf *ret, bool *ret_end);
+/* Gives up what is under way; harmless otherwise. */
+void state_snapshot_end(struct state *state);
+bool state_snapshot_active(const struct state *state);
+
+/* Restoring bit by bit, aside: any thread may do this, for a loader shares nothing with any other state. */
+struct state_loader; /* opaque */
+struct state_loader *state_loader_new(void);
+/* The next bytes, in pieces of any size. ERR_CORRUPT, ERR_INCOMPATIBLE, ERR_NOMEM; then the loader can only be freed. */
+int state_loader_data(struct state_loader *loader, const uint8_t *data, size_t len, struct err *err);
+/* There are no more bytes. 0: all of it is there and every invariant holds. */
+int state_loader_end(struct state_loader *loader, struct err *err);
+/* After state_loader_end said 0: `state` becomes what was loaded, in no time; what it was goes with the loader. */
+void state_loader_swap(struct state_loader *loader, struct state *state);
+void state_loader_free(struct state_loader *loader); /* NULL is harmless */
+
 /* Order-free sum of the hashes of all records; equal states have equal hashes. O(1). The hash of a record is hash128
  * over its kind byte and its snapshot message in which each Mesos message is replaced by its own hash128. */
 struct hash128 state_hash(const struct state *state);

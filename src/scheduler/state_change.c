@@ -18,17 +18,23 @@ static void touched_push(struct state *state, enum record_kind kind, void *recor
 }
 
 void agent_touch(struct state *state, struct agent *agent) {
-    if (!agent->touched) touched_push(state, RECORD_AGENT, agent);
+    if (agent->touched) return;
+    if (state->epoch.active) epoch_save(state, RECORD_AGENT, agent->number);
+    touched_push(state, RECORD_AGENT, agent);
     agent->touched = true;
 }
 
 void framework_touch(struct state *state, struct framework *framework) {
-    if (!framework->touched) touched_push(state, RECORD_FRAMEWORK, framework);
+    if (framework->touched) return;
+    if (state->epoch.active) epoch_save(state, RECORD_FRAMEWORK, framework->number);
+    touched_push(state, RECORD_FRAMEWORK, framework);
     framework->touched = true;
 }
 
 void task_touch(struct state *state, struct task *task) {
-    if (!task->touched) touched_push(state, RECORD_TASK, task);
+    if (task->touched) return;
+    if (state->epoch.active) epoch_save(state, RECORD_TASK, task->number);
+    touched_push(state, RECORD_TASK, task);
     task->touched = true;
 }
 
@@ -140,6 +146,7 @@ static void task_hold(struct state *state, struct task *task) {
 
 bool task_release(struct state *state, struct task *task) {
     if (!task->holds) return false;
+    task_touch(state, task);
     struct agent *agent = agent_get(state, task->agent);
     struct framework *framework = framework_get(state, task->framework);
     struct resources scalars = scalars_of(&task->resources);
@@ -147,7 +154,6 @@ bool task_release(struct state *state, struct task *task) {
     CHECK(resources_sub(&framework->used, &scalars) == 0);
     agent->port_ranges -= task->resources.ports.count;
     task->holds = false;
-    task_touch(state, task);
     return true;
 }
 
@@ -188,6 +194,7 @@ void task_index(struct state *state, struct task *task) {
 void task_set_state(struct state *state, struct task *task, uint32_t new_state, uint64_t wall_ms) {
     CHECK(!task->completed && new_state < TASK_STATES);
     CHECK(!task_state_terminal(task->state) || task->state == new_state); /* I-13 */
+    task_touch(state, task);
     if (task->state != new_state) {
         state->tasks_now[task->state]--;
         state->tasks_now[new_state]++;
@@ -199,7 +206,6 @@ void task_set_state(struct state *state, struct task *task, uint32_t new_state, 
     task->message = NULL;
     task->changed_wall_ms = wall_ms;
     if (new_state == TASK_RUNNING && task->started_wall_ms == 0) task->started_wall_ms = wall_ms;
-    task_touch(state, task);
 }
 
 void task_set_made(struct state *state, struct task *task, uint32_t new_state, int mesos_reason,
@@ -217,13 +223,14 @@ void task_set_made(struct state *state, struct task *task, uint32_t new_state, i
 
 void task_confirm(struct state *state, struct task *task) {
     if (task->confirmed) return;
+    task_touch(state, task);
     task->confirmed = true;
     bytes_done(&task->info);
-    task_touch(state, task);
 }
 
 void task_complete(struct state *state, struct task *task) {
     CHECK(!task->completed && !task->holds && task_state_terminal(task->state));
+    task_touch(state, task);
     struct agent *agent = agent_get(state, task->agent);
     struct framework *framework = framework_get(state, task->framework);
     queue_remove(&task->on_agent);
@@ -241,11 +248,11 @@ void task_complete(struct state *state, struct task *task) {
     bytes_done(&task->info);
     state->completed_last++;
     task_enter_history(state, task, framework);
-    task_touch(state, task);
 }
 
 void task_forget(struct state *state, struct task *task) {
     CHECK(task->completed && !task->touched);
+    if (state->epoch.active) epoch_save(state, RECORD_TASK, task->number);
     queue_remove(&task->in_framework);
     queue_remove(&task->in_history);
     state->tasks_completed--;
@@ -258,17 +265,17 @@ void task_forget(struct state *state, struct task *task) {
 /* ---- status of agents and frameworks ---- */
 
 void agent_set_status(struct state *state, struct agent *agent, enum agent_status status) {
+    agent_touch(state, agent);
     if (agent->status) state->agents_by_status[agent->status]--;
     state->agents_by_status[status]++;
     agent->status = status;
-    agent_touch(state, agent);
 }
 
 void framework_set_status(struct state *state, struct framework *framework, enum framework_status status) {
+    framework_touch(state, framework);
     if (framework->status) state->frameworks_by_status[framework->status]--;
     state->frameworks_by_status[status]++;
     framework->status = status;
-    framework_touch(state, framework);
 }
 
 void framework_remove(struct state *state, struct framework *framework) {
@@ -283,6 +290,7 @@ void framework_remove(struct state *state, struct framework *framework) {
 
 static void framework_forget(struct state *state, struct framework *framework) {
     CHECK(framework->status == FRAMEWORK_REMOVED && framework->task_count == 0 && !framework->touched);
+    if (state->epoch.active) epoch_save(state, RECORD_FRAMEWORK, framework->number);
     while (!queue_empty(&framework->completed))
         task_forget(state, QUEUE_ENTRY(framework->completed.next, struct task, in_framework));
     queue_remove(&framework->in_removed);

@@ -3,10 +3,12 @@
  * through which every change goes. Nobody else includes this.
  *
  * Each function below keeps the indexes, sums and counters in step and notes the record as touched; state_settle then
- * gives every touched record its new hash, once a command. */
+ * gives every touched record its new hash, once a command. A record is touched *before* the first of its fields that
+ * are encoded changes: a snapshot that is under way takes the record as it was. */
 #ifndef CONCLAVE_SCHEDULER_STATE_PRIVATE_H
 #define CONCLAVE_SCHEDULER_STATE_PRIVATE_H
 
+#include "base/buf.h"
 #include "base/map.h"
 #include "base/slab.h"
 #include "scheduler/command.h"
@@ -24,6 +26,19 @@ struct touched_record {
 struct scratch { /* for the encoding of one record */
     uint8_t *data;
     size_t cap;
+};
+
+/* A snapshot that is under way (state_snapshot_begin). Its records are those with numbers below `end`; each is written
+ * once: by the walk, or before its first change or its end, whichever comes first. */
+struct epoch {
+    bool active;
+    uint64_t round;              /* of slab_mark; counts from 1 */
+    enum record_kind kind;       /* where the walk is: RECORD_AGENT, .. RECORD_END */
+    uint64_t next;               /* first number of `kind` that it has not passed */
+    uint64_t end[RECORD_TASK + 1]; /* by kind */
+    uint64_t records, written;   /* that there are, that are written */
+    struct hash128 hash;         /* of the state when it began */
+    struct buf ready;            /* written and not yet handed out */
 };
 
 struct state {
@@ -53,6 +68,8 @@ struct state {
     uint64_t tasks_now[TASK_STATES];
     uint64_t tasks_live, tasks_completed;
     struct hash128 hash; /* of all records but the globals */
+
+    struct epoch epoch;
 
     /* memory */
     struct pool pool;
@@ -85,8 +102,8 @@ void framework_done(struct framework *framework);
 void task_done(struct state *state, struct task *task);
 void state_init(struct state *state);
 void state_done(struct state *state);
-/* Moves everything out of `from` (which is empty afterwards) into `state`, freeing what was there. */
-void state_take(struct state *state, struct state *from);
+/* Each becomes what the other was; a snapshot that is under way in either is given up. */
+void state_swap(struct state *a, struct state *b);
 void state_name_cluster(struct state *state); /* cluster_name from cluster_id */
 
 struct agent *agent_get(const struct state *state, uint32_t number);
@@ -126,6 +143,7 @@ void framework_remove(struct state *state, struct framework *framework);
  * bounds are the same. */
 void history_trim(struct state *state, bool bounds_changed);
 
+/* Before the record changes. */
 void agent_touch(struct state *state, struct agent *agent);
 void framework_touch(struct state *state, struct framework *framework);
 void task_touch(struct state *state, struct task *task);
@@ -133,6 +151,10 @@ void state_settle(struct state *state);
 /* Would the agent's free resources, and its room for port ranges, take this? */
 bool agent_fits(const struct agent *agent, const struct resources *wanted);
 bool framework_fits(const struct framework *framework, const struct resources *wanted);
+
+/* ---- snapshot.c ---- */
+/* The record changes or goes: a snapshot that is under way and has not written it yet does so now. */
+void epoch_save(struct state *state, enum record_kind kind, uint64_t number);
 
 /* ---- state_check.c: what a record must be by itself and beside the records it names ---- */
 /* NULL, or what is wrong (static text). */

@@ -35,7 +35,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     uint8_t records = 0;
     restore(data, size);
     buf_init(&framed, 1u << 22);
-    buf_append_str(&framed, "CNCLSTA1");
+    buf_append_str(&framed, "CNCLSTA2");
     for (size_t at = 0; at + 2 <= size && records < 100;) { /* kind, length, bytes */
         size_t len = data[at + 1] < size - at - 2 ? data[at + 1] : size - at - 2;
         buf_append_byte(&framed, (uint8_t)(data[at] % 4 + 1));

@@ -76,6 +76,97 @@ static struct state *restored(const struct state *state) {
     return made;
 }
 
+/* A snapshot that is taken while commands go on, and what the state was when it began. */
+struct sliced {
+    bool active;
+    struct buf whole, bits;
+    uint64_t taken, abandoned, with_changes;
+    struct hash128 hash;
+};
+
+static void sliced_begin(struct sliced *s, struct state *state) {
+    buf_init(&s->whole, 64u << 20);
+    buf_init(&s->bits, 64u << 20);
+    assert_int_equal(state_snapshot(state, &s->whole), 0);
+    s->hash = state_hash(state);
+    state_snapshot_begin(state);
+    s->active = true;
+}
+
+/* Restores in pieces of random sizes: the state that was, byte for byte. */
+static void sliced_check(struct sliced *s, struct rng *rng) {
+    struct state *made = state_new();
+    struct state_loader *loader = state_loader_new();
+    struct err err = {0};
+    struct buf again;
+    for (size_t at = 0, n = 0; at < s->bits.len; at += n) {
+        n = 1 + rng_below(rng, rng_below(rng, 3) == 0 ? 16 : 5000);
+        if (n > s->bits.len - at) n = s->bits.len - at;
+        if (state_loader_data(loader, s->bits.data + at, n, &err)) fail_msg("byte %zu: %s", at, err.text);
+    }
+    if (state_loader_end(loader, &err)) fail_msg("%s", err.text);
+    state_loader_swap(loader, made);
+    state_loader_free(loader);
+    buf_init(&again, 64u << 20);
+    assert_int_equal(state_snapshot(made, &again), 0);
+    assert_int_equal(again.len, s->whole.len);
+    assert_memory_equal(again.data, s->whole.data, again.len);
+    if (state_check(made, &err)) fail_msg("%s", err.text);
+    buf_done(&again);
+    state_free(made);
+}
+
+static void sliced_done(struct sliced *s) {
+    buf_done(&s->whole);
+    buf_done(&s->bits);
+    s->active = false;
+}
+
+static void sliced_step(struct sliced *s, struct state *state, struct rng *rng) {
+    bool end = false;
+    if (!s->active) {
+        if (rng_below(rng, 20) == 0) sliced_begin(s, state);
+        return;
+    }
+    if (rng_below(rng, 150) == 0) {
+        state_snapshot_end(state);
+        sliced_done(s);
+        s->abandoned++;
+        return;
+    }
+    if (rng_below(rng, 3) != 0) return;
+    assert_int_equal(state_snapshot_more(state, rng_below(rng, 4000), &s->bits, &end), 0);
+    if (!end) return;
+    assert_int_equal(state_snapshot_more(state, 1, &s->bits, &end), ERR_CLOSED);
+    sliced_check(s, rng);
+    s->taken++;
+    if (!hash128_equal(s->hash, state_hash(state))) s->with_changes++;
+    sliced_done(s);
+}
+
+static void a_snapshot_in_slices_is_the_state_when_it_began(void **unused) {
+    (void)unused;
+    uint64_t seed = number_of("STATE_RANDOM_SEED", 20261128), steps = number_of("STATE_RANDOM_STEPS", 60000);
+    print_message("seed %llu, %llu commands\n", (unsigned long long)seed, (unsigned long long)steps);
+    struct rng rng;
+    struct world w;
+    struct sliced sliced = {0};
+    struct draw draw = {.below = below, .ctx = &rng, .cluster_ms = 1000};
+    rng_seed(&rng, seed);
+    world_open(&w);
+    w.checked = false;
+    for (uint64_t step = 0; step < steps; step++) {
+        sliced_step(&sliced, w.state, &rng);
+        world_try(&w, command_random(&draw, w.state));
+    }
+    print_message("%llu taken, %llu of them while the state changed, %llu given up\n",
+                  (unsigned long long)sliced.taken, (unsigned long long)sliced.with_changes,
+                  (unsigned long long)sliced.abandoned);
+    assert_true(sliced.taken > steps / 500 && sliced.with_changes > sliced.taken / 2 && sliced.abandoned > 0);
+    sliced_done(&sliced);
+    world_close(&w);
+}
+
 static void a_random_history_keeps_every_invariant_and_replicas_agree(void **unused) {
     (void)unused;
     uint64_t seed = number_of("STATE_RANDOM_SEED", 20261123), steps = number_of("STATE_RANDOM_STEPS", 100000);
@@ -149,6 +240,7 @@ static void a_damaged_snapshot_is_refused_and_changes_nothing(void **unused) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_random_history_keeps_every_invariant_and_replicas_agree),
+        cmocka_unit_test(a_snapshot_in_slices_is_the_state_when_it_began),
         cmocka_unit_test(a_damaged_snapshot_is_refused_and_changes_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
