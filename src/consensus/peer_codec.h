@@ -13,9 +13,12 @@
  *   MESSAGE  one message of the core or of the guard          see peer_message_encode
  *   PING     how the sender is                                u64 number, struct peer_vitals
  *   PONG                                                      u64 number, echoed
- *   INSTALL  on a bulk connection: a snapshot begins          as MESSAGE, data left out
- *   CHUNK    its next bytes                                   u64 offset, bytes
- *   INSTALLED  the other side has handed it to its core       u64 bytes */
+ *   FILE     on a bulk connection: a snapshot begins          u64 size of its file, then as MESSAGE, data left out
+ *   PIECE    the next bytes of the file                       u64 offset, bytes
+ *   TAKEN    the other side has dealt with so much of it      u64 bytes
+ *   INSTALLED  and has handed it to its core                  u64 size
+ *
+ * (7 and 8 carried a state through memory once, and are not used again.) */
 #ifndef CONCLAVE_CONSENSUS_PEER_CODEC_H
 #define CONCLAVE_CONSENSUS_PEER_CODEC_H
 
@@ -27,15 +30,16 @@
 #include "base/err.h"
 
 #define PEER_PROTOCOL          1u
-#define PEER_HELLO_BYTES       80u          /* what we send, and the least that we take */
-#define PEER_HELLO_MAX         256u         /* later programs may say more behind it, which is not read */
-#define PEER_VERSION_BYTES     20u          /* of a program's version, terminator included */
-#define PEER_MESSAGE_MAX       (2u << 20)   /* bytes of a MESSAGE: a train's 1 MiB, or one entry of the longest kind */
-#define PEER_SNAPSHOT_MAX      (1u << 30)   /* bytes of an installed snapshot */
-#define PEER_CHUNK_BYTES       (1u << 20)   /* data bytes of a CHUNK */
-#define PEER_CONFIGURATION_MAX 16u          /* servers in a configuration */
-#define PEER_ADDRESS_MAX       128u         /* bytes of a server's address, terminator included */
-#define PEER_NUMBER_MAX        (1ull << 62) /* terms and indexes stay below: nothing can make a term run over */
+#define PEER_HELLO_BYTES       80u        /* what we send, and the least that we take */
+#define PEER_HELLO_MAX         256u       /* later programs may say more behind it, which is not read */
+#define PEER_VERSION_BYTES     20u        /* of a program's version, terminator included */
+#define PEER_MESSAGE_MAX       (2u << 20) /* bytes of a MESSAGE: a train's 1 MiB, or one entry of the longest kind */
+#define PEER_SNAPSHOT_MAX      (1u << 30) /* bytes of a snapshot that travels from memory to memory */
+#define PEER_FILE_MAX          (UINT64_C(65) << 30) /* and of the file of one */
+#define PEER_CHUNK_BYTES       (1u << 20)           /* data bytes of a PIECE */
+#define PEER_CONFIGURATION_MAX 16u                  /* servers in a configuration */
+#define PEER_ADDRESS_MAX       128u                 /* bytes of a server's address, terminator included */
+#define PEER_NUMBER_MAX        (1ull << 62)         /* terms and indexes stay below: nothing can make a term run over */
 
 enum peer_frame {
     PEER_FRAME_HELLO = 1,
@@ -44,9 +48,10 @@ enum peer_frame {
     PEER_FRAME_MESSAGE = 4,
     PEER_FRAME_PING = 5,
     PEER_FRAME_PONG = 6,
-    PEER_FRAME_INSTALL = 7,
-    PEER_FRAME_CHUNK = 8,
     PEER_FRAME_INSTALLED = 9,
+    PEER_FRAME_FILE = 10,
+    PEER_FRAME_PIECE = 11,
+    PEER_FRAME_TAKEN = 12,
 };
 
 /* What a connection is for. */

@@ -17,8 +17,9 @@
  * `dead` is called, once. The same nonce, or silence, mean nothing: the ordinary election timer decides.
  *
  * Bounds: 16 MiB of messages waiting for a peer, then they are refused (the core sends again); one snapshot at a time
- * to and from a peer; a peer that does not answer a PING for max(2 s, 4 x election timeout) is dialled anew; a snapshot
- * that makes no progress for 10 s has failed.
+ * to each peer, and one from all of them (the newest term's); a sender is at most PEERS_SNAPSHOT_WINDOW bytes ahead of
+ * what its receiver has dealt with; a peer that does not answer a PING for max(2 s, 4 x election timeout) is dialled
+ * anew; a snapshot that makes no progress for 10 s has failed.
  *
  * Everything runs on the loop of `net`. */
 #ifndef CONCLAVE_CONSENSUS_PEERS_H
@@ -38,8 +39,27 @@
 #define PEERS_CONNECT_MIN_MS    10u         /* patience with a dial: doubled each time, to at least 1 s */
 #define PEERS_PING_MS           250u
 #define PEERS_SNAPSHOT_STALL_MS 10000u
+#define PEERS_SNAPSHOT_WINDOW   (8u << 20)
 
 struct peers; /* opaque */
+
+/* Where the file of a snapshot comes from and goes to, when an InstallSnapshot message carries a manifest in its place
+ * (store.h). Without (`open` is NULL) the message's own data travels, from memory to memory. */
+struct peers_files {
+    /* The file that `message` is about, and its size; RAFT_* if it cannot be sent. */
+    int (*open)(void *ctx, const struct raft_message *message, void **ret_source, uint64_t *ret_size);
+    /* The next up to `len` bytes for cb, later; status not 0: they cannot be read. One at a time. */
+    void (*read)(void *source, size_t len, void (*cb)(void *data, int status, const uint8_t *bytes, size_t len),
+                 void *data);
+    void (*close)(void *source); /* no cb afterwards */
+    /* A file of `size` bytes comes with `message`. cb says how many bytes of it are dealt with; at the end with the
+     * data that the message shall have (of raft_malloc, the receiver's); or with a status, and last. Not 0: not now. */
+    int (*receive)(void *ctx, const struct raft_message *message, uint64_t size,
+                   void (*cb)(void *data, int status, uint64_t bytes, struct raft_buffer *done), void *data);
+    int (*receive_data)(void *ctx, const uint8_t *bytes, size_t len);
+    void (*receive_abandon)(void *ctx); /* no cb afterwards */
+    void *ctx;
+};
 
 struct peers_config {
     struct net *net; /* borrowed until closed */
@@ -66,6 +86,7 @@ struct peers_config {
     /* Fills in what our next PING says, and what a PING of `id` has said. Each may be NULL. */
     void (*vitals)(void *ctx, struct peer_vitals *ret);
     void (*told)(void *ctx, uint64_t id, const struct peer_vitals *vitals);
+    struct peers_files files;
 };
 
 /* Listens. Nobody is dialled, and everybody is a stranger, until peers_member_set. Errors: ERR_INVALID (address),

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Snapshots, in both directions, each on a connection of its own. See peers.h.
  *
- * Sending: dial -> HELLO(bulk) -> WELCOME -> INSTALL -> CHUNK .. CHUNK -> INSTALLED. The request completes in the
- * link's on_close and nowhere else, so exactly once and never inside a call of the core. The data is the caller's and
- * is read as the link takes it. Receiving: INSTALL announces the length (bounded by the codec), the chunks must follow
- * one another, and the whole goes to the core as one message. */
+ * Sending: dial -> HELLO(bulk) -> WELCOME -> FILE -> PIECE .. PIECE -> INSTALLED. TAKEN, in between, says how much the
+ * other side has dealt with; the sender is at most a window ahead of that, so neither side ever holds more than a
+ * window of a file. The request completes in the link's on_close and nowhere else, so exactly once and never inside a
+ * call of the core. Receiving: FILE announces the size, the pieces must follow one another, and when the last of them
+ * has been dealt with the message goes to the core. */
 #include "consensus/peers_impl.h"
 
 #include <inttypes.h>
@@ -22,26 +23,56 @@ struct transfer {
     struct link *link;
     struct raft_io_send *req;
     raft_io_send_cb cb;
-    struct buf head;     /* payload of INSTALL */
-    const uint8_t *data; /* the caller's */
-    uint64_t len, sent;
+    struct buf head;     /* payload of FILE */
+    const uint8_t *data; /* the caller's, without files */
+    void *source;        /* or of files.open */
+    bool reading;        /* files.read is under way */
+    struct buf held;     /* a piece that the link had no room for */
+    uint64_t size, sent, taken;
     uint64_t progress_ms; /* when something last moved */
-    bool started;         /* INSTALL is sent */
+    bool started;         /* FILE is sent */
     int status;           /* what the callback will say */
 };
 
+/* False: not now, on_writable goes on; or never. */
+static bool piece_send(struct transfer *t, const uint8_t *bytes, size_t len) {
+    uint8_t offset[8];
+    store_u64(offset, t->sent);
+    int rv = link_send(t->link, LINK_BULK, PEER_FRAME_PIECE, offset, sizeof offset, bytes, len);
+    if (rv == 0) t->sent += len;
+    if (rv != 0 && rv != ERR_BUSY) link_close(t->link);
+    return rv == 0;
+}
+
+static void transfer_pump(struct transfer *t);
+
+static void piece_read_cb(void *data, int status, const uint8_t *bytes, size_t len) {
+    struct transfer *t = data;
+    t->reading = false;
+    t->progress_ms = peers_now(t->peers);
+    if (status != 0 || len == 0 || t->peer == NULL) {
+        link_close(t->link);
+        return;
+    }
+    if (piece_send(t, bytes, len))
+        transfer_pump(t);
+    else
+        (void)buf_append(&t->held, bytes, len); /* if there is no memory, the transfer stalls and is given up */
+}
+
 static void transfer_pump(struct transfer *t) {
-    while (t->sent < t->len) {
-        size_t n = t->len - t->sent > PEER_CHUNK_BYTES ? PEER_CHUNK_BYTES : (size_t)(t->len - t->sent);
-        uint8_t offset[8];
-        store_u64(offset, t->sent);
-        int rv = link_send(t->link, LINK_BULK, PEER_FRAME_CHUNK, offset, sizeof offset, t->data + t->sent, n);
-        if (rv == ERR_BUSY) return; /* on_writable goes on */
-        if (rv != 0) {
-            link_close(t->link);
+    if (t->held.len > 0) {
+        if (!piece_send(t, t->held.data, t->held.len)) return;
+        buf_clear(&t->held);
+    }
+    while (t->sent < t->size && !t->reading && t->sent - t->taken <= PEERS_SNAPSHOT_WINDOW - PEER_CHUNK_BYTES) {
+        size_t n = t->size - t->sent > PEER_CHUNK_BYTES ? PEER_CHUNK_BYTES : (size_t)(t->size - t->sent);
+        if (t->source) {
+            t->reading = true;
+            t->peers->config.files.read(t->source, n, piece_read_cb, t);
+        } else if (!piece_send(t, t->data + t->sent, n)) {
             return;
         }
-        t->sent += n;
     }
 }
 
@@ -62,10 +93,14 @@ static void transfer_frame_cb(void *ctx, struct link *link, uint16_t type, const
         hello.nonce == t->peer->nonce) {
         link_established(link);
         t->started = true;
-        (void)link_send(link, LINK_BULK, PEER_FRAME_INSTALL, t->head.data, t->head.len, NULL, 0);
+        (void)link_send(link, LINK_BULK, PEER_FRAME_FILE, t->head.data, t->head.len, NULL, 0);
+        transfer_pump(t);
+    } else if (type == PEER_FRAME_TAKEN && t->started && len == 8 && load_u64(payload) >= t->taken &&
+               load_u64(payload) <= t->sent) {
+        t->taken = load_u64(payload);
         transfer_pump(t);
     } else {
-        bool done = type == PEER_FRAME_INSTALLED && len == 8 && load_u64(payload) == t->len && t->sent == t->len;
+        bool done = type == PEER_FRAME_INSTALLED && len == 8 && load_u64(payload) == t->size && t->sent == t->size;
         if (done) t->status = 0;
         link_close(link);
     }
@@ -76,6 +111,13 @@ static void transfer_writable_cb(void *ctx, struct link *link) {
     (void)link;
     t->progress_ms = peers_now(t->peers);
     if (t->started) transfer_pump(t);
+}
+
+static void transfer_free(struct transfer *t) {
+    if (t->source) t->peers->config.files.close(t->source);
+    buf_done(&t->head);
+    buf_done(&t->held);
+    free(t);
 }
 
 static void transfer_close_cb(void *ctx, struct link *link, enum link_reason reason, const struct err *err) {
@@ -89,12 +131,11 @@ static void transfer_close_cb(void *ctx, struct link *link, enum link_reason rea
     else
         p->counters.snapshots_failed++;
     log_event(LOG_INFO, "snapshot_sent", "peer=%" PRIu64 " bytes=%" PRIu64 " of=%" PRIu64 " status=%d reason=%s",
-              t->peer ? t->peer->id : 0, t->sent, t->len, t->status, link_reason_name(reason));
+              t->peer ? t->peer->id : 0, t->sent, t->size, t->status, link_reason_name(reason));
     struct raft_io_send *req = t->req;
     raft_io_send_cb cb = t->cb;
     int status = t->status;
-    buf_done(&t->head);
-    free(t);
+    transfer_free(t);
     if (cb) cb(req, status);
     peers_release(p);
 }
@@ -114,11 +155,14 @@ int transfer_start(struct peer *peer, const struct raft_message *message, struct
                            .req = req,
                            .cb = cb,
                            .data = message->install_snapshot.data.base,
-                           .len = message->install_snapshot.data.len,
+                           .size = message->install_snapshot.data.len,
                            .progress_ms = peers_now(p),
                            .status = RAFT_NOCONNECTION};
     buf_init(&t->head, PEER_MESSAGE_MAX);
-    int rv = peer_message_encode(message, &t->head) == 0 ? 0 : RAFT_TOOBIG;
+    buf_init(&t->held, PEER_CHUNK_BYTES);
+    int rv = p->config.files.open ? p->config.files.open(p->config.files.ctx, message, &t->source, &t->size) : 0;
+    if (rv == 0 && (buf_append_u64(&t->head, t->size) != 0 || peer_message_encode(message, &t->head) != 0))
+        rv = RAFT_TOOBIG;
     if (rv == 0) {
         struct link_options options;
         struct err err;
@@ -127,14 +171,13 @@ int transfer_start(struct peer *peer, const struct raft_message *message, struct
         if (t->link == NULL) rv = RAFT_NOCONNECTION;
     }
     if (rv != 0) {
-        buf_done(&t->head);
-        free(t);
+        transfer_free(t);
         return rv;
     }
     p->pending++;
     peer->transfer = t;
     log_event(LOG_INFO, "snapshot_sending", "peer=%" PRIu64 " index=%llu bytes=%" PRIu64, peer->id,
-              message->install_snapshot.last_index, t->len);
+              message->install_snapshot.last_index, t->size);
     return 0;
 }
 
@@ -151,62 +194,137 @@ void transfer_tick(struct transfer *t, uint64_t now_ms) {
 
 /* Receiving. */
 
-static void install_finish(struct inbound *in) {
+static bool files(const struct inbound *in) {
+    return in->peers->config.files.open != NULL;
+}
+
+/* Forgets what has come so far. */
+static void install_drop(struct inbound *in) {
+    struct peers *p = in->peers;
+    if (p->receiving == in) {
+        p->receiving = NULL;
+        p->config.files.receive_abandon(p->config.files.ctx);
+    }
+    raft_free(in->memory);
+    in->memory = NULL;
+    if (!in->installing) return;
+    in->installing = false;
+    in->install.install_snapshot.data.base = NULL;
+    peer_message_free(&in->install);
+}
+
+void inbound_bulk_end(struct inbound *in) {
+    if (in->installing) in->peers->counters.snapshots_failed++;
+    install_drop(in);
+}
+
+static void install_finish(struct inbound *in, const struct raft_buffer *data) {
     struct peers *p = in->peers;
     struct raft_message message = in->install;
     uint8_t bytes[8];
     in->installing = false;
-    store_u64(bytes, in->received);
+    store_u64(bytes, in->size);
     message.server_id = in->peer->id;
     message.server_address = in->peer->text;
+    message.install_snapshot.data = *data;
     p->counters.snapshots_received++;
     log_event(LOG_INFO, "snapshot_received", "peer=%" PRIu64 " index=%llu bytes=%" PRIu64, in->peer->id,
-              message.install_snapshot.last_index, in->received);
+              message.install_snapshot.last_index, in->size);
     (void)link_send(in->link, LINK_CONTROL, PEER_FRAME_INSTALLED, bytes, sizeof bytes, NULL, 0);
     p->config.message(p->config.ctx, &message);
 }
 
+static void taken_send(struct inbound *in, uint64_t taken) {
+    uint8_t bytes[8];
+    store_u64(bytes, taken);
+    (void)link_send(in->link, LINK_CONTROL, PEER_FRAME_TAKEN, bytes, sizeof bytes, NULL, 0);
+}
+
+static void receive_cb(void *data, int status, uint64_t bytes, struct raft_buffer *done) {
+    struct inbound *in = data;
+    struct peers *p = in->peers;
+    CHECK(p->receiving == in);
+    if (status != 0 || done) p->receiving = NULL;
+    bool wanted = in->installing && in->peer != NULL && status == 0;
+    if (done && wanted) {
+        install_finish(in, done);
+    } else if (wanted) {
+        taken_send(in, bytes);
+    } else {
+        if (done) raft_free(done->base);
+        log_event(LOG_WARN, "snapshot_refused", "bytes=%" PRIu64 " text=\"%s\"", bytes, err_text(status));
+        link_close(in->link); /* it will try again */
+    }
+}
+
+/* A place for the bytes; false: not now. One file at a time arrives; that of a later term comes first. */
+static bool install_place(struct inbound *in, const struct raft_message *message) {
+    struct peers *p = in->peers;
+    if (!files(in)) {
+        in->memory = raft_malloc(in->size > 0 ? (size_t)in->size : 1);
+        return in->memory != NULL;
+    }
+    if (p->receiving && p->receiving->install.install_snapshot.term < message->install_snapshot.term) {
+        struct inbound *older = p->receiving;
+        install_drop(older);
+        link_close(older->link);
+    }
+    if (p->receiving || p->config.files.receive(p->config.files.ctx, message, in->size, receive_cb, in) != 0)
+        return false;
+    p->receiving = in;
+    return true;
+}
+
 static void install_begin(struct inbound *in, const uint8_t *payload, size_t len) {
     struct raft_message message;
-    if (in->installing || peer_message_decode(payload, len, &message) != 0) {
+    if (in->installing || len < 8 || peer_message_decode(payload + 8, len - 8, &message) != 0) {
         inbound_malformed(in, "install");
         return;
     }
-    if (message.type != RAFT_IO_INSTALL_SNAPSHOT) {
+    uint64_t size = load_u64(payload), most = files(in) ? PEER_FILE_MAX : PEER_SNAPSHOT_MAX;
+    if (message.type != RAFT_IO_INSTALL_SNAPSHOT || size > most || (files(in) && size == 0)) {
         peer_message_free(&message);
         inbound_malformed(in, "install");
         return;
     }
-    size_t total = message.install_snapshot.data.len;
-    message.install_snapshot.data.base = raft_malloc(total > 0 ? total : 1);
-    if (message.install_snapshot.data.base == NULL) {
+    in->size = size;
+    in->received = 0;
+    if (!install_place(in, &message)) {
         peer_message_free(&message);
         link_close(in->link); /* it will try again */
         return;
     }
     in->install = message;
     in->installing = true;
-    in->received = 0;
-    if (total == 0) install_finish(in);
+    struct raft_buffer nothing = {.base = in->memory};
+    if (size > 0) return;
+    in->memory = NULL;
+    install_finish(in, &nothing);
 }
 
 static void install_chunk(struct inbound *in, const uint8_t *payload, size_t len) {
-    struct raft_buffer *data = &in->install.install_snapshot.data;
+    struct peers *p = in->peers;
     bool good = in->installing && len > 8 && len - 8 <= PEER_CHUNK_BYTES && load_u64(payload) == in->received &&
-                len - 8 <= data->len - in->received;
+                len - 8 <= in->size - in->received;
+    if (good && files(in)) good = p->config.files.receive_data(p->config.files.ctx, payload + 8, len - 8) == 0;
     if (!good) {
-        inbound_malformed(in, "chunk");
+        inbound_malformed(in, "piece");
         return;
     }
-    memcpy((uint8_t *)data->base + in->received, payload + 8, len - 8);
+    if (in->memory) memcpy(in->memory + in->received, payload + 8, len - 8);
     in->received += len - 8;
-    if (in->received == data->len) install_finish(in);
+    if (files(in)) return;
+    taken_send(in, in->received);
+    if (in->received < in->size) return;
+    struct raft_buffer data = {.base = in->memory, .len = (size_t)in->size};
+    in->memory = NULL;
+    install_finish(in, &data);
 }
 
 void inbound_bulk_frame(struct inbound *in, uint16_t type, const uint8_t *payload, size_t len) {
-    if (type == PEER_FRAME_INSTALL)
+    if (type == PEER_FRAME_FILE)
         install_begin(in, payload, len);
-    else if (type == PEER_FRAME_CHUNK)
+    else if (type == PEER_FRAME_PIECE)
         install_chunk(in, payload, len);
     else
         inbound_malformed(in, "bulk frame");

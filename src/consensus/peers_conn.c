@@ -333,10 +333,7 @@ static void inbound_close_cb(void *ctx, struct link *link, enum link_reason reas
     }
     if (peer && peer->in == in) peer->in = NULL;
     if (peer && peer->bulk == in) peer->bulk = NULL;
-    if (in->installing) {
-        in->peers->counters.snapshots_failed++;
-        peer_message_free(&in->install);
-    }
+    inbound_bulk_end(in);
     queue_remove(&in->queue);
     bool messages = in->stream == PEER_STREAM_MESSAGES;
     free(in);

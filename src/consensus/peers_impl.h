@@ -46,9 +46,10 @@ struct inbound {
     struct link *link;
     struct peer *peer; /* whose, or NULL before its hello and after it was replaced */
     uint32_t stream;   /* enum peer_stream, once known */
-    bool installing;   /* `install` is being filled */
+    bool installing;   /* a snapshot comes: `install`, without its data */
     struct raft_message install;
-    uint64_t received; /* bytes of install_snapshot.data so far */
+    uint64_t size, received; /* of its file, in all and so far */
+    uint8_t *memory;         /* without files: the bytes so far */
 };
 
 struct peers {
@@ -59,9 +60,10 @@ struct peers {
     struct link_server *server;
     struct peer slots[PEERS_MAX];
     struct queue inbounds;
-    uv_timer_t ticker;  /* pings and stalls */
-    struct buf scratch; /* the message being encoded */
-    unsigned pending;   /* links of ours, handles and the server, which must end before we may */
+    struct inbound *receiving; /* whose file it is that files.receive deals with, or NULL */
+    uv_timer_t ticker;         /* pings and stalls */
+    struct buf scratch;        /* the message being encoded */
+    unsigned pending;          /* links of ours, handles and the server, which must end before we may */
     bool closing;
     void (*closed)(void *ctx);
     void *closed_ctx;
@@ -94,5 +96,6 @@ int transfer_start(struct peer *peer, const struct raft_message *message, struct
 void transfer_cancel(struct transfer *transfer);
 void transfer_tick(struct transfer *transfer, uint64_t now_ms);
 void inbound_bulk_frame(struct inbound *in, uint16_t type, const uint8_t *payload, size_t len);
+void inbound_bulk_end(struct inbound *in); /* the connection has ended */
 
 #endif

@@ -102,10 +102,10 @@ static void apply_slice(struct replica *r) {
 static void turn_cb(uv_check_t *check) {
     struct replica *r = check->data;
     CHECK_MAGIC(r, REPLICA_MAGIC);
-    if (r->close_later && !r->closing) teardown(r);
     if (r->closing) return;
-    static void (*const steps[])(struct replica * r) = {follow_configuration, tell_view,          apply_slice,
-                                                        replica_tell_dropped, replica_reads_turn, replica_flush};
+    static void (*const steps[])(struct replica *
+                                 r) = {follow_configuration, tell_view,          apply_slice,  replica_snapshot_turn,
+                                       replica_tell_dropped, replica_reads_turn, replica_flush};
     for (size_t i = 0; i < sizeof steps / sizeof *steps && !r->closing && !r->fatal.pending; i++)
         steps[i](r); /* any of them may have had the application close us */
     if (r->closing) return;
@@ -114,7 +114,7 @@ static void turn_cb(uv_check_t *check) {
         r->app.fatal(r->app.ctx, r->fatal.exit_status, r->fatal.why);
         return;
     }
-    if (queue_empty(&r->items) && queue_empty(&r->lost)) uv_idle_stop(&r->idle);
+    if (queue_empty(&r->items) && queue_empty(&r->lost) && !replica_snapshot_goes_on(r)) uv_idle_stop(&r->idle);
 }
 
 /* What the guard and the store call. */
@@ -251,6 +251,7 @@ static void store_alone_closed_cb(void *ctx) {
 static void teardown(struct replica *r) {
     r->closing = true;
     uv_idle_stop(&r->idle);
+    replica_snapshot_abandon(r);
     if (r->core_ready)
         raft_close(&r->core, core_closed_cb);
     else if (r->peers)
@@ -263,15 +264,10 @@ static void teardown(struct replica *r) {
 
 void replica_close(struct replica *r, void (*closed)(void *ctx), void *ctx) {
     CHECK_MAGIC(r, REPLICA_MAGIC);
-    CHECK(!r->closing && !r->close_later);
+    CHECK(!r->closing);
     r->closed = closed;
     r->closed_ctx = ctx;
-    if (r->in_core) {
-        r->close_later = true;
-        replica_wake(r);
-    } else {
-        teardown(r);
-    }
+    teardown(r);
 }
 
 /* Opening. */
@@ -306,6 +302,7 @@ static int open_store(struct replica *r, const struct replica_config *config, st
                                  .fatal = store_fatal_cb,
                                  .data = r};
     memcpy(store.cluster_id, config->cluster_id, sizeof store.cluster_id);
+    replica_loader_ops(r, &store.loader);
     return store_open(&store, &r->store, err);
 }
 
@@ -326,6 +323,7 @@ static int open_peers(struct replica *r, const struct replica_config *config, st
                                  .accepted = replica_gate_accepted,
                                  .disowned = replica_gate_disowned};
     memcpy(peers.cluster_id, config->cluster_id, sizeof peers.cluster_id);
+    replica_files(r, &peers.files);
     _Static_assert(sizeof peers.program_version == REPLICA_VERSION_MAX, "one length of a version");
     memcpy(peers.program_version, config->program_version, sizeof peers.program_version);
     return peers_open(&peers, &r->peers, err);

@@ -55,8 +55,24 @@ struct replica_app {
     /* Role, term or known leader changed; leader_id is 0 while none is known. A leader may propose at once, but its
      * state is current only when its own first_command has been applied. */
     void (*role_changed)(void *ctx, enum replica_role role, uint64_t term, uint64_t leader_id);
-    /* The whole state as bytes, in one canonical form; and back. restore replaces the state; `len` bytes are borrowed.
-     * A restore that returns non-zero is fatal (corrupt or incompatible snapshot). */
+    /* A snapshot of the state, written while the state goes on changing. begin: the state as it is now (all commands up
+     * to some entry are applied, none later) is what more shall write, about `bytes` bytes at each call, appended to
+     * `ret`; *ret_end says that these were the last. Each call must take a fraction of a millisecond only. end: the
+     * rest is not wanted. One at a time; commands are applied between the calls, a restore never comes between them. */
+    void (*snapshot_begin)(void *ctx);
+    int (*snapshot_more)(void *ctx, size_t bytes, struct buf *ret, bool *ret_end);
+    void (*snapshot_end)(void *ctx);
+    /* And back: a loader takes the bytes, in pieces of any size, on another thread (or on this one, at the start), and
+     * says at the end whether it can be restored from: ERR_CORRUPT, ERR_INCOMPATIBLE are fatal with status 4. loaded,
+     * on the loop, exchanges the state with the loader's and must be quick; the loader is then freed with what it got,
+     * on any thread. Several loaders may exist at a time. */
+    void *(*loader_open)(void *ctx); /* never NULL */
+    int (*loader_data)(void *loader, const uint8_t *data, size_t len, struct err *err);
+    int (*loader_end)(void *loader, struct err *err);
+    void (*loader_free)(void *loader);
+    void (*loaded)(void *ctx, void *loader);
+    /* Small applications leave the eight above NULL and give these: the whole state as bytes, at most 1 GiB; and back.
+     * A restore that returns non-zero is fatal; its bytes are borrowed. */
     int (*snapshot)(void *ctx, struct buf *ret);
     int (*restore)(void *ctx, const uint8_t *data, size_t len, struct err *err);
     /* The process must end with `exit_status` (1: restart me; 4: corrupt or incompatible); `why` has been logged.
@@ -89,8 +105,8 @@ struct replica_config {
 };
 
 /* Opens the data folder (verifying all of it), listens for peers and starts. On error nothing is left open (the last
- * memory is freed when the loop runs). The only calls of the application from inside are restore, when there is a
- * snapshot, and first_command and role_changed, in a cluster of one.
+ * memory is freed when the loop runs). The only calls of the application from inside are those of a loader and
+ * loaded, when there is a snapshot, and first_command and role_changed, in a cluster of one.
  * Errors: ERR_LOCKED, ERR_CORRUPT (text names file, offset and remedy), ERR_INCOMPATIBLE, ERR_INVALID (wrong cluster or
  * node id), ERR_IO. `app` is copied. */
 int replica_open(uv_loop_t *loop, const struct replica_config *config, const struct replica_app *app,

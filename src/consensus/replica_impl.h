@@ -3,17 +3,18 @@
  *
  *   replica.c          open, close, the turn
  *   replica_io.c       the inner raft_io: store + peers + the tick
- *   replica_fsm.c      the applier: committed entries wait here and are handed out in slices; snapshots
+ *   replica_fsm.c      the applier: committed entries wait here and are handed out in slices
+ *   replica_snapshot.c snapshots: taking, restoring, and their files between the store and the peers
  *   replica_propose.c  batching of commands, and their tickets
  *   replica_read.c     linearizable reads, and reading the log
  *   replica_gate.c     whether this node may take part: new, wiped and reinstalled folders
  *   replica_status.c   status and counters
  *
  * The turn. What the core, the store and the network call back with is only noted; once a loop turn, behind the poll
- * (uv_check), the turn hands it on in a fixed order: role changes, committed commands (at most 2 ms of them), dropped
- * tickets, reads, and last the proposals that came in meanwhile. So the application is never called from inside the
- * core, and all commands of a loop turn share an entry. While something is left to do an idle handle keeps the poll
- * from blocking. */
+ * (uv_check), the turn hands it on in a fixed order: role changes, committed commands (at most 2 ms of them), a bit of
+ * a snapshot (at most 1 ms), dropped tickets, reads, and last the proposals that came in meanwhile. So the application
+ * is never called from inside the core, and all commands of a loop turn share an entry. While something is left to do
+ * an idle handle keeps the poll from blocking. */
 #ifndef CONCLAVE_CONSENSUS_REPLICA_IMPL_H
 #define CONCLAVE_CONSENSUS_REPLICA_IMPL_H
 
@@ -33,17 +34,18 @@
 
 #define REPLICA_MAGIC 0x5245504cu
 
-#define REPLICA_SLOTS           2u          /* own entries submitted and not yet committed */
-#define REPLICA_QUEUE_BYTES     (64u << 20) /* commands waiting for a slot */
-#define REPLICA_QUEUE_COMMANDS  200000u
-#define REPLICA_SLICE_US        2000u /* of applying, a turn */
-#define REPLICA_SNAPSHOT_BYTES  (64u << 20)
-#define REPLICA_ENTRIES_MAX     100000u /* entries between snapshots, whatever their size */
-#define REPLICA_TRAILING_MIN    4u
-#define REPLICA_DRAIN_BYTES_MAX (4u << 20) /* backlog that a snapshot may apply at once, outside the slices */
-#define REPLICA_READ_MS         1000u
-#define REPLICA_READS_OUT_MAX   64u /* probes under way; further reads wait and share the next */
-#define REPLICA_INSTALL_MS      5000u
+#define REPLICA_SLOTS             2u          /* own entries submitted and not yet committed */
+#define REPLICA_QUEUE_BYTES       (64u << 20) /* commands waiting for a slot */
+#define REPLICA_QUEUE_COMMANDS    200000u
+#define REPLICA_SLICE_US          2000u /* of applying, a turn */
+#define REPLICA_SNAPSHOT_SLICE_US 1000u /* of writing a snapshot, a turn */
+#define REPLICA_SNAPSHOT_BYTES    (64u << 20)
+#define REPLICA_ENTRIES_MAX       100000u /* entries between snapshots, whatever their size */
+#define REPLICA_TRAILING_MIN      4u
+#define REPLICA_BEHIND_MS         10000u /* a peer not heard from for so long needs no log kept */
+#define REPLICA_READ_MS           1000u
+#define REPLICA_READS_OUT_MAX     64u /* probes under way; further reads wait and share the next */
+#define REPLICA_INSTALL_MS        5000u
 
 /* Commands on their way into one entry; afterwards, their tickets on the way back. */
 struct batch {
@@ -56,16 +58,19 @@ struct batch {
     uint64_t bytes; /* of the commands */
 };
 
-/* A committed entry, or a snapshot, that the application has not been given yet. */
+enum item_kind { ITEM_ENTRY, ITEM_RESTORE, ITEM_SNAPSHOT };
+
+/* A committed entry, or what else must come in the order of the log, that the application has not been given yet. */
 struct item {
     struct queue queue;
     uint64_t index, term;
     struct batch *batch; /* whose tickets these are, or NULL */
-    bool restore;        /* `restored` is a snapshot; else `data` is an entry */
+    enum item_kind kind; /* RESTORE: the state in `loader`; SNAPSHOT: begin one here; else `data` is an entry */
     bool begun;          /* `iter` is valid */
     struct entry_iter iter;
     uint32_t next; /* ordinal of the next command */
-    struct raft_buffer restored;
+    void *loader;
+    uint64_t state_bytes;
     size_t len;
     uint8_t data[];
 };
@@ -120,6 +125,14 @@ struct replica {
     uint64_t applied;                /* index of the last item that was handed out */
     uint64_t log_bytes, log_entries; /* since the last snapshot */
 
+    /* replica_snapshot.c */
+    bool snapshotting;                                                            /* the core waits for one of ours */
+    bool snapshot_open;                                                           /* and it is being written */
+    struct buf bits;                                                              /* of it, on their way to the store */
+    uint64_t snapshot_index, snapshot_bytes, snapshot_begun_us, snapshot_busy_us; /* for the log */
+    void (*received)(void *data, int status, uint64_t bytes, struct raft_buffer *done);
+    void *received_data;
+
     /* replica_read.c */
     struct queue reads;  /* new ones */
     struct queue probes; /* of struct probe: asked, or waiting to be applied */
@@ -139,13 +152,10 @@ struct replica {
 
     /* the end */
     bool closing;
-    bool in_core;     /* the application is called from inside the core, to make room for a snapshot */
-    bool close_later; /* it wanted to close then */
     unsigned pending; /* handles and parts still to be closed */
     void (*closed)(void *ctx);
     void *closed_ctx;
     raft_io_close_cb io_closed;
-    unsigned io_pending;
 };
 
 /* replica.c */
@@ -170,6 +180,26 @@ void replica_apply(struct replica *r, uint64_t slice_us);
 int replica_restore_first(struct replica *r, struct err *err);
 /* Frees all items; their tickets go to `lost`. */
 void replica_items_free(struct replica *r);
+
+struct item *replica_item_new(struct replica *r, uint64_t index, const struct raft_buffer *data); /* NULL: failed */
+void replica_item_push(struct replica *r, struct item *item);
+
+/* replica_snapshot.c */
+int replica_snapshot_cb(struct raft_fsm *fsm, struct raft_buffer *bufs[], unsigned *n_bufs);
+int replica_restore_cb(struct raft_fsm *fsm, struct raft_buffer *buf);
+/* One more entry of so many bytes. */
+void replica_snapshot_count(struct replica *r, size_t len);
+/* The state is that of entry `index`: the snapshot that was asked for there begins. */
+void replica_snapshot_open(struct replica *r, uint64_t index);
+void replica_snapshot_turn(struct replica *r);
+/* Whether the next turn has something to do for it. */
+bool replica_snapshot_goes_on(const struct replica *r);
+void replica_snapshot_abandon(struct replica *r); /* at the end of the replica */
+/* Gives the item's state to the application; what it had is freed with the item. */
+int replica_restore(struct replica *r, struct item *item, struct err *err);
+void replica_loader_ops(const struct replica *r, struct store_loader_ops *ret);
+void replica_loader_drop(struct replica *r, void *loader);
+void replica_files(struct replica *r, struct peers_files *ret);
 
 /* replica_propose.c */
 void replica_flush(struct replica *r); /* waiting commands into free slots */

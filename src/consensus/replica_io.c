@@ -51,6 +51,7 @@ static int truncate_cb(struct raft_io *io, raft_index index) {
 
 static int snapshot_put_cb(struct raft_io *io, unsigned trailing, struct raft_io_snapshot_put *req,
                            const struct raft_snapshot *snapshot, raft_io_snapshot_put_cb cb) {
+    if (trailing > 0) return store_snapshot_begin(of(io)->store, trailing, req, snapshot, cb);
     return store_snapshot_put(of(io)->store, trailing, req, snapshot, cb);
 }
 
@@ -62,9 +63,12 @@ static int send_cb(struct raft_io *io, struct raft_io_send *req, const struct ra
                    raft_io_send_cb cb) {
     struct replica *r = of(io);
     if (message->type == RAFT_IO_INSTALL_SNAPSHOT) {
-        /* A lost snapshot is sent again after a fixed time that runs from here; a big one needs longer to arrive and to
-         * be written (10 MB/s is slow for both). */
-        unsigned ms = REPLICA_INSTALL_MS + (unsigned)(message->install_snapshot.data.len / 10000);
+        /* A lost snapshot is sent again after a fixed time that runs from here; a big one needs longer to arrive, to be
+         * loaded and to be written (5 MB/s is slow for all of it). One that stands still is given up by the peers. */
+        const struct raft_buffer *data = &message->install_snapshot.data;
+        struct snapshot_manifest m = {.file_size = 0};
+        (void)snapshot_manifest_decode(data->base, data->len, &m);
+        unsigned ms = REPLICA_INSTALL_MS + (unsigned)(m.file_size / 5000);
         raft_set_install_snapshot_timeout(&r->core, ms);
     }
     return peers_send(r->peers, message, req, cb);
@@ -105,22 +109,20 @@ static int start_cb(struct raft_io *io, unsigned msecs, raft_io_tick_cb tick, ra
     return 0;
 }
 
-static void part_closed(void *ctx) {
-    struct replica *r = ctx;
-    CHECK(r->io_pending > 0);
-    if (--r->io_pending == 0) r->io_closed(&r->inner);
-}
-
 static void store_closed_cb(void *ctx) {
     struct replica *r = ctx;
     r->store = NULL;
-    part_closed(r);
+    r->io_closed(&r->inner);
 }
 
+/* The store goes last: snapshots on their way between it and the peers have ended then. */
 static void peers_closed_cb(void *ctx) {
     struct replica *r = ctx;
     r->peers = NULL;
-    part_closed(r);
+    if (r->store)
+        store_close(r->store, store_closed_cb, r);
+    else
+        r->io_closed(&r->inner);
 }
 
 void replica_io_close(struct raft_io *io, raft_io_close_cb closed) {
@@ -129,10 +131,8 @@ void replica_io_close(struct raft_io *io, raft_io_close_cb closed) {
     r->recv = NULL;
     uv_timer_stop(&r->ticker);
     r->io_closed = closed;
-    r->io_pending = (r->store != NULL) + (r->peers != NULL);
     CHECK(r->peers != NULL); /* its end always comes from the loop, never inside this call */
     peers_close(r->peers, peers_closed_cb, r);
-    if (r->store) store_close(r->store, store_closed_cb, r);
 }
 
 void replica_io_init(struct replica *r) {

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/buf.h"
+
 #define NAME_PREFIX "snapshot-"
 #define NAME_LEN    (sizeof NAME_PREFIX - 1 + 16 + 1 + 16)
 
@@ -60,7 +62,8 @@ static bool id_in(const struct snapshot_id *id, const struct snapshot_id *list, 
     return false;
 }
 
-int snapshot_prune(struct disk *disk, const struct snapshot_id *damaged, size_t n, struct err *err) {
+int snapshot_prune(struct disk *disk, const struct snapshot_id *damaged, size_t n, const struct snapshot_id *pinned,
+                   size_t n_pinned, struct err *err) {
     struct snapshot_id ids[SNAPSHOT_FILES_MAX] = {{0}};
     size_t n_ids, good = 0;
     int rv = snapshot_list(disk, ids, &n_ids, err);
@@ -71,6 +74,7 @@ int snapshot_prune(struct disk *disk, const struct snapshot_id *damaged, size_t 
             good++;
             continue;
         }
+        if (!bad && id_in(&ids[i], pinned, n_pinned)) continue;
         snapshot_name(&ids[i], name);
         rv = disk_remove(disk, name, err);
     }
@@ -84,4 +88,27 @@ void snapshot_free(struct raft_snapshot *snapshot) {
         raft_free(snapshot->bufs[i].base);
     raft_free(snapshot->bufs);
     raft_free(snapshot);
+}
+
+#define MANIFEST_MAGIC UINT64_C(0x31464d564c434e43) /* "CNCLVMF1" */
+
+void snapshot_manifest_encode(const struct snapshot_manifest *m, uint8_t bytes[SNAPSHOT_MANIFEST_BYTES]) {
+    memset(bytes, 0, SNAPSHOT_MANIFEST_BYTES);
+    store_u64(bytes, MANIFEST_MAGIC);
+    store_u64(bytes + 8, m->id.index);
+    store_u64(bytes + 16, m->id.term);
+    store_u64(bytes + 24, m->file_size);
+    store_u64(bytes + 32, m->state_size);
+    store_u64(bytes + 40, m->hash.lo);
+    store_u64(bytes + 48, m->hash.hi);
+}
+
+bool snapshot_manifest_decode(const void *bytes, size_t len, struct snapshot_manifest *ret) {
+    const uint8_t *p = bytes;
+    if (len != SNAPSHOT_MANIFEST_BYTES || load_u64(p) != MANIFEST_MAGIC || load_u64(p + 56) != 0) return false;
+    ret->id = (struct snapshot_id){.index = load_u64(p + 8), .term = load_u64(p + 16)};
+    ret->file_size = load_u64(p + 24);
+    ret->state_size = load_u64(p + 32);
+    ret->hash = (struct hash128){.lo = load_u64(p + 40), .hi = load_u64(p + 48)};
+    return true;
 }

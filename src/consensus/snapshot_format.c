@@ -6,10 +6,11 @@
 #include "base/buf.h"
 #include "base/crc32c.h"
 
-#define HEADER_MAGIC UINT64_C(0x314e53564c434e43) /* "CNCLVSN1" */
+#define HEADER_MAGIC UINT64_C(0x324e53564c434e43) /* "CNCLVSN2" */
 #define CHUNK_MAGIC  UINT32_C(0x4b4e4843)         /* "CHNK" */
 #define FOOTER_MAGIC UINT32_C(0x444e4553)         /* "SEND" */
 #define HEADER_CRC   12u
+#define FOOTER_CRC   60u
 
 static uint32_t header_crc(const uint8_t bytes[SNAPSHOT_HEADER_SIZE], const uint8_t *conf, uint32_t conf_size) {
     uint8_t copy[SNAPSHOT_HEADER_SIZE];
@@ -26,11 +27,7 @@ void snapshot_header_encode(const struct snapshot_header *h, const uint8_t *conf
     store_u64(bytes + 32, h->index);
     store_u64(bytes + 40, h->term);
     store_u64(bytes + 48, h->conf_index);
-    store_u64(bytes + 56, h->state_size);
-    store_u32(bytes + 64, h->chunks);
-    store_u32(bytes + 68, h->conf_size);
-    store_u64(bytes + 72, h->hash.lo);
-    store_u64(bytes + 80, h->hash.hi);
+    store_u32(bytes + 56, h->conf_size);
     store_u32(bytes + HEADER_CRC, header_crc(bytes, conf, h->conf_size));
 }
 
@@ -40,11 +37,7 @@ bool snapshot_header_decode(const uint8_t bytes[SNAPSHOT_HEADER_SIZE], struct sn
     ret->index = load_u64(bytes + 32);
     ret->term = load_u64(bytes + 40);
     ret->conf_index = load_u64(bytes + 48);
-    ret->state_size = load_u64(bytes + 56);
-    ret->chunks = load_u32(bytes + 64);
-    ret->conf_size = load_u32(bytes + 68);
-    ret->hash.lo = load_u64(bytes + 72);
-    ret->hash.hi = load_u64(bytes + 80);
+    ret->conf_size = load_u32(bytes + 56);
     return true;
 }
 
@@ -71,17 +64,28 @@ bool snapshot_chunk_decode(const uint8_t bytes[SNAPSHOT_CHUNK_HEADER], struct sn
 }
 
 void snapshot_footer_encode(const struct snapshot_footer *f, uint8_t bytes[SNAPSHOT_FOOTER_SIZE]) {
+    memset(bytes, 0, SNAPSHOT_FOOTER_SIZE);
     store_u32(bytes, FOOTER_MAGIC);
     store_u32(bytes + 4, f->chunks);
     store_u64(bytes + 8, f->file_size);
-    store_u32(bytes + 16, f->crc);
-    store_u32(bytes + 20, crc32c(0, bytes, 20));
+    store_u64(bytes + 16, f->state_size);
+    store_u64(bytes + 24, f->hash.lo);
+    store_u64(bytes + 32, f->hash.hi);
+    store_u32(bytes + 40, f->crc);
+    store_u32(bytes + FOOTER_CRC, crc32c(0, bytes, FOOTER_CRC));
+}
+
+bool snapshot_footer_begins(const uint8_t bytes[4]) {
+    return load_u32(bytes) == FOOTER_MAGIC;
 }
 
 bool snapshot_footer_decode(const uint8_t bytes[SNAPSHOT_FOOTER_SIZE], struct snapshot_footer *ret) {
-    if (load_u32(bytes) != FOOTER_MAGIC || load_u32(bytes + 20) != crc32c(0, bytes, 20)) return false;
+    if (load_u32(bytes) != FOOTER_MAGIC || load_u32(bytes + FOOTER_CRC) != crc32c(0, bytes, FOOTER_CRC)) return false;
     ret->chunks = load_u32(bytes + 4);
     ret->file_size = load_u64(bytes + 8);
-    ret->crc = load_u32(bytes + 16);
+    ret->state_size = load_u64(bytes + 16);
+    ret->hash.lo = load_u64(bytes + 24);
+    ret->hash.hi = load_u64(bytes + 32);
+    ret->crc = load_u32(bytes + 40);
     return true;
 }

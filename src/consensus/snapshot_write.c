@@ -9,81 +9,40 @@
 #include "consensus/snapshot_file.h"
 #include "consensus/snapshot_format.h"
 
-struct writer {
+struct snapshot_writer {
     struct disk *disk;
-    struct err *err;
-    const struct raft_snapshot *snapshot;
-    unsigned buf; /* where the next plain byte is */
-    size_t at;
-    uint8_t *plain;  /* a chunk that spans buffers is put together here */
+    struct snapshot_id id;
+    bool ended;
+    uint8_t *plain; /* the chunk that is being filled */
+    size_t filled;
     uint8_t *packed; /* chunk header and frame */
     size_t packed_cap;
-    uint64_t offset;
+    uint32_t chunks;
+    struct buf row; /* the chunks' hashes */
+    uint64_t state_size, offset;
     uint32_t crc; /* of all written */
 };
 
-/* The next chunk's plain bytes; *ret_len 0 at the end. */
-static const uint8_t *chunk_next(struct writer *w, size_t *ret_len) {
-    const struct raft_snapshot *s = w->snapshot;
-    size_t got = 0;
-    while (w->buf < s->n_bufs && got < SNAPSHOT_CHUNK) {
-        const struct raft_buffer *b = &s->bufs[w->buf];
-        size_t n = b->len - w->at, room = SNAPSHOT_CHUNK - got;
-        const uint8_t *from = (const uint8_t *)b->base + w->at;
-        if (n >= room && got == 0) {
-            w->at += room;
-            *ret_len = room;
-            return from;
-        }
-        if (n > room) n = room;
-        if (n) memcpy(w->plain + got, from, n);
-        got += n;
-        w->at += n;
-        if (w->at == b->len) {
-            w->buf++;
-            w->at = 0;
-        }
-    }
-    *ret_len = got;
-    return w->plain;
-}
-
-static int put(struct writer *w, const void *bytes, size_t len) {
-    int rv = disk_write_at(w->disk, SNAPSHOT_TEMP, w->offset, bytes, len, w->err);
+static int put(struct snapshot_writer *w, const void *bytes, size_t len, struct err *err) {
+    int rv = disk_write_at(w->disk, SNAPSHOT_TEMP, w->offset, bytes, len, err);
     w->offset += len;
     w->crc = crc32c(w->crc, bytes, len);
     return rv;
 }
 
-static int chunks_hash(struct writer *w, uint32_t chunks, struct hash128 *ret) {
-    struct buf row;
-    buf_init(&row, (size_t)chunks * 16);
-    for (uint32_t i = 0; i < chunks; i++) {
-        size_t len;
-        const uint8_t *plain = chunk_next(w, &len);
-        struct hash128 h = hash128_of(plain, len);
-        (void)buf_append_u64(&row, h.lo);
-        (void)buf_append_u64(&row, h.hi);
-    }
-    w->buf = 0;
-    w->at = 0;
-    *ret = hash128_of(row.data, row.len);
-    int rv = row.failed ? err_set(w->err, ERR_NOMEM, "no memory to write a snapshot") : 0;
-    buf_done(&row);
-    return rv;
-}
-
-static int chunk_write(struct writer *w, uint32_t seq) {
-    size_t len;
-    const uint8_t *plain = chunk_next(w, &len);
+static int chunk_write(struct snapshot_writer *w, const uint8_t *plain, size_t len, struct err *err) {
+    struct hash128 hash = hash128_of(plain, len);
     size_t n = LZ4F_compressFrame(w->packed + SNAPSHOT_CHUNK_HEADER, w->packed_cap, plain, len, NULL);
-    if (LZ4F_isError(n)) return err_set(w->err, ERR_IO, "compressing a snapshot: %s", LZ4F_getErrorName(n));
-    struct snapshot_chunk c = {.seq = seq,
+    if (LZ4F_isError(n)) return err_set(err, ERR_IO, "compressing a snapshot: %s", LZ4F_getErrorName(n));
+    struct snapshot_chunk c = {.seq = w->chunks++,
                                .plain_size = (uint32_t)len,
                                .packed_size = (uint32_t)n,
                                .crc = crc32c(0, w->packed + SNAPSHOT_CHUNK_HEADER, n)};
     snapshot_chunk_encode(&c, w->packed);
-    return put(w, w->packed, SNAPSHOT_CHUNK_HEADER + n);
+    (void)buf_append_u64(&w->row, hash.lo);
+    (void)buf_append_u64(&w->row, hash.hi);
+    if (w->row.failed) return err_set(err, ERR_NOMEM, "no memory to write a snapshot");
+    return put(w, w->packed, SNAPSHOT_CHUNK_HEADER + n, err);
 }
 
 /* Count, then for each server: id, role, length of the address, address. */
@@ -101,62 +60,114 @@ static int configuration_encode(const struct raft_configuration *c, struct buf *
     return ret->failed ? ERR_LIMIT : 0;
 }
 
-static int body_write(struct writer *w, const uint8_t cluster_id[16], uint64_t size) {
-    uint8_t bytes[SNAPSHOT_HEADER_SIZE], foot[SNAPSHOT_FOOTER_SIZE];
-    struct snapshot_header h = {.index = w->snapshot->index,
-                                .term = w->snapshot->term,
-                                .conf_index = w->snapshot->configuration_index,
-                                .state_size = size,
-                                .chunks = (uint32_t)((size + SNAPSHOT_CHUNK - 1) / SNAPSHOT_CHUNK)};
+static int head_write(struct snapshot_writer *w, const uint8_t cluster_id[16], const struct raft_snapshot *head,
+                      struct err *err) {
+    uint8_t bytes[SNAPSHOT_HEADER_SIZE];
+    struct snapshot_header h = {.index = head->index, .term = head->term, .conf_index = head->configuration_index};
     struct buf conf;
     memcpy(h.cluster_id, cluster_id, sizeof h.cluster_id);
     buf_init(&conf, SNAPSHOT_CONF_MAX);
-    int rv = configuration_encode(&w->snapshot->configuration, &conf);
-    if (rv != 0) rv = err_set(w->err, rv, "the configuration is too large for a snapshot");
+    int rv = configuration_encode(&head->configuration, &conf);
+    if (rv != 0) rv = err_set(err, rv, "the configuration is too large for a snapshot");
     h.conf_size = (uint32_t)conf.len;
-    if (rv == 0) rv = chunks_hash(w, h.chunks, &h.hash);
     if (rv == 0) {
         snapshot_header_encode(&h, conf.data, bytes);
-        rv = put(w, bytes, sizeof bytes);
+        rv = put(w, bytes, sizeof bytes, err);
     }
-    if (rv == 0) rv = put(w, conf.data, conf.len);
-    for (uint32_t i = 0; rv == 0 && i < h.chunks; i++)
-        rv = chunk_write(w, i);
+    if (rv == 0) rv = put(w, conf.data, conf.len, err);
     buf_done(&conf);
-    if (rv != 0) return rv;
-    struct snapshot_footer f = {.chunks = h.chunks, .file_size = w->offset + sizeof foot, .crc = w->crc};
-    snapshot_footer_encode(&f, foot);
-    return put(w, foot, sizeof foot);
+    return rv;
 }
 
-static uint64_t state_size(const struct raft_snapshot *s) {
-    uint64_t sum = 0;
-    for (unsigned i = 0; i < s->n_bufs; i++)
-        sum += s->bufs[i].len;
-    return sum;
+int snapshot_writer_new(struct disk *disk, const uint8_t cluster_id[16], const struct raft_snapshot *head,
+                        struct snapshot_writer **ret, struct err *err) {
+    struct snapshot_writer *w = calloc(1, sizeof *w);
+    if (!w) return err_set(err, ERR_NOMEM, "no memory to write a snapshot");
+    w->disk = disk;
+    w->id = (struct snapshot_id){.index = head->index, .term = head->term};
+    w->packed_cap = LZ4F_compressFrameBound(SNAPSHOT_CHUNK, NULL);
+    w->plain = malloc(SNAPSHOT_CHUNK);
+    w->packed = malloc(SNAPSHOT_CHUNK_HEADER + w->packed_cap);
+    buf_init(&w->row, SNAPSHOT_STATE_MAX / SNAPSHOT_CHUNK * 16);
+    int rv = w->plain && w->packed ? 0 : err_set(err, ERR_NOMEM, "no memory to write a snapshot");
+    if (rv == 0) rv = disk_remove(disk, SNAPSHOT_TEMP, err); /* of an earlier life */
+    if (rv == 0) rv = head_write(w, cluster_id, head, err);
+    if (rv != 0) {
+        snapshot_writer_undo(w);
+        snapshot_writer_free(w);
+    } else {
+        *ret = w;
+    }
+    return rv;
+}
+
+int snapshot_writer_data(struct snapshot_writer *w, const void *data, size_t len, struct err *err) {
+    const uint8_t *from = data;
+    if (len > SNAPSHOT_STATE_MAX - w->state_size)
+        return err_set(err, ERR_LIMIT, "a state of over %llu bytes", (unsigned long long)SNAPSHOT_STATE_MAX);
+    w->state_size += len;
+    while (len > 0) {
+        int rv = 0;
+        if (w->filled == 0 && len >= SNAPSHOT_CHUNK) {
+            rv = chunk_write(w, from, SNAPSHOT_CHUNK, err);
+            from += SNAPSHOT_CHUNK;
+            len -= SNAPSHOT_CHUNK;
+        } else {
+            size_t n = SNAPSHOT_CHUNK - w->filled < len ? SNAPSHOT_CHUNK - w->filled : len;
+            memcpy(w->plain + w->filled, from, n);
+            w->filled += n;
+            from += n;
+            len -= n;
+            if (w->filled < SNAPSHOT_CHUNK) break;
+            w->filled = 0;
+            rv = chunk_write(w, w->plain, SNAPSHOT_CHUNK, err);
+        }
+        if (rv != 0) return rv;
+    }
+    return 0;
+}
+
+int snapshot_writer_end(struct snapshot_writer *w, struct err *err) {
+    uint8_t bytes[SNAPSHOT_FOOTER_SIZE];
+    char name[DISK_NAME_MAX];
+    int rv = w->filled > 0 ? chunk_write(w, w->plain, w->filled, err) : 0;
+    if (rv != 0) return rv;
+    struct snapshot_footer f = {.chunks = w->chunks,
+                                .file_size = w->offset + sizeof bytes,
+                                .state_size = w->state_size,
+                                .hash = hash128_of(w->row.data, w->row.len),
+                                .crc = w->crc};
+    snapshot_footer_encode(&f, bytes);
+    rv = put(w, bytes, sizeof bytes, err);
+    if (rv == 0) rv = disk_sync(w->disk, SNAPSHOT_TEMP, err);
+    snapshot_name(&w->id, name);
+    if (rv == 0) rv = disk_rename(w->disk, SNAPSHOT_TEMP, name, err);
+    if (rv == 0) rv = disk_sync_dir(w->disk, err);
+    w->ended = rv == 0;
+    return rv;
+}
+
+void snapshot_writer_undo(struct snapshot_writer *w) {
+    struct err ignored;
+    if (w && !w->ended) (void)disk_remove(w->disk, SNAPSHOT_TEMP, &ignored);
+}
+
+void snapshot_writer_free(struct snapshot_writer *w) {
+    if (!w) return;
+    free(w->plain);
+    free(w->packed);
+    buf_done(&w->row);
+    free(w);
 }
 
 int snapshot_write(struct disk *disk, const uint8_t cluster_id[16], const struct raft_snapshot *snapshot,
                    struct err *err) {
-    struct writer w = {.disk = disk, .err = err, .snapshot = snapshot};
-    struct snapshot_id id = {.index = snapshot->index, .term = snapshot->term};
-    struct err ignored;
-    char name[DISK_NAME_MAX];
-    uint64_t size = state_size(snapshot);
-    if (size > SNAPSHOT_STATE_MAX) return err_set(err, ERR_LIMIT, "a state of over %u bytes", SNAPSHOT_STATE_MAX);
-    size_t chunk = size < SNAPSHOT_CHUNK ? (size_t)size + 1 : SNAPSHOT_CHUNK;
-    w.packed_cap = LZ4F_compressFrameBound(chunk, NULL);
-    w.plain = malloc(chunk);
-    w.packed = malloc(SNAPSHOT_CHUNK_HEADER + w.packed_cap);
-    int rv = w.plain && w.packed ? 0 : err_set(err, ERR_NOMEM, "no memory to write a snapshot");
-    if (rv == 0) rv = disk_remove(disk, SNAPSHOT_TEMP, err); /* of an earlier life */
-    if (rv == 0) rv = body_write(&w, cluster_id, size);
-    if (rv == 0) rv = disk_sync(disk, SNAPSHOT_TEMP, err);
-    snapshot_name(&id, name);
-    if (rv == 0) rv = disk_rename(disk, SNAPSHOT_TEMP, name, err);
-    if (rv == 0) rv = disk_sync_dir(disk, err);
-    if (rv != 0) (void)disk_remove(disk, SNAPSHOT_TEMP, &ignored);
-    free(w.plain);
-    free(w.packed);
+    struct snapshot_writer *w = NULL;
+    int rv = snapshot_writer_new(disk, cluster_id, snapshot, &w, err);
+    for (unsigned i = 0; rv == 0 && i < snapshot->n_bufs; i++)
+        rv = snapshot_writer_data(w, snapshot->bufs[i].base, snapshot->bufs[i].len, err);
+    if (rv == 0) rv = snapshot_writer_end(w, err);
+    if (rv != 0) snapshot_writer_undo(w);
+    snapshot_writer_free(w);
     return rv;
 }

@@ -18,7 +18,6 @@
 _Static_assert((int)WAL_COMMAND == RAFT_COMMAND, "record types are libraft's entry types");
 _Static_assert((int)WAL_BARRIER == RAFT_BARRIER, "record types are libraft's entry types");
 _Static_assert((int)WAL_CHANGE == RAFT_CHANGE, "record types are libraft's entry types");
-_Static_assert(STORE_SNAPSHOT_MAX == SNAPSHOT_STATE_MAX, "one limit of the state's size");
 
 int store_raft_code(int rv) {
     switch (rv) {
@@ -84,6 +83,7 @@ int store_open(const struct store_config *config, struct store **ret, struct err
     if (s->config.seal_after_ms == 0) s->config.seal_after_ms = SEAL_AFTER_MS;
     s->identity = want;
     queue_init(&s->gets);
+    queue_init(&s->sources);
     *ret = s;
     return 0;
 }
@@ -96,6 +96,7 @@ static void store_free(struct store *s) {
     if (s->wal) wal_stop(s->wal);
     if (s->wal) wal_free(s->wal);
     store_snapshots_cancel(s);
+    store_transfers_free(s);
     free(s->records);
     free(s);
     if (closed) closed(data);
@@ -103,7 +104,7 @@ static void store_free(struct store *s) {
 
 void store_close_try(struct store *s) {
     if (!s->closing || s->depth > 0 || (s->wal && !wal_idle(s->wal)) || !queue_empty(&s->gets)) return;
-    if (s->put.running) return;
+    if (s->put.running || !store_transfers_idle(s)) return;
     store_free(s);
 }
 

@@ -18,13 +18,31 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/buf.h"
 #include "base/err.h"
 #include "consensus/disk.h"
+#include "consensus/snapshot_file.h"
 
 #define STORE_SEGMENT_DEFAULT (64u << 20)
-#define STORE_SNAPSHOT_MAX    (1u << 30) /* bytes of state in one snapshot */
+#define STORE_FEED_BYTES      (4u << 20) /* of a snapshot of our own that wait to be written */
+#define STORE_SOURCES_MAX     8u         /* snapshots that are being sent */
 
 struct store; /* opaque */
+
+/* Where the bytes of a state go that comes out of a snapshot file, at the start or from another node: piece by piece,
+ * without ever being in memory as a whole. `data` and `end` run on the threads of disk jobs, one at a time for each
+ * loader; `free` on any thread. See replica.h, whose application stands behind it.
+ *
+ * With loaders, what passes through the Raft core as the data of a raft_snapshot is a manifest of 64 bytes
+ * (snapshot_file.h), and the core's restore asks store_loader_take for the loader that belongs to it. Without (`open`
+ * is NULL: a simulation or a test of the core alone) it is the state itself, in memory. */
+struct store_loader_ops {
+    void *(*open)(void *ctx); /* never NULL */
+    int (*data)(void *loader, const uint8_t *data, size_t len, struct err *err);
+    int (*end)(void *loader, struct err *err); /* all bytes were given; 0: it may be restored from */
+    void (*free)(void *loader);
+    void *ctx;
+};
 
 struct store_config {
     struct disk *disk; /* borrowed until the store is gone; its folder has been formatted (identity.h) */
@@ -33,6 +51,7 @@ struct store_config {
     uint64_t segment_bytes; /* of new segments, a multiple of 4096, at least 5 blocks; 0 = default */
     uint64_t load_trailing; /* store_load returns at most so many entries behind the snapshot; 0 = all there are */
     uint64_t nonce_seed;    /* of segment nonces; 0: from the kernel. Simulations give one */
+    struct store_loader_ops loader;
     unsigned seal_after_ms; /* idle time after which the last group is sealed; 0 = 20 */
     /* The store cannot go on. `err` is borrowed. Comes from the loop, possibly inside a call into the store; the store
      * may not be freed in it. */
@@ -81,8 +100,54 @@ int store_truncate(struct store *s, raft_index index);
  * One at a time; `snapshot` must stay valid until the completion. */
 int store_snapshot_put(struct store *s, unsigned trailing, struct raft_io_snapshot_put *req,
                        const struct raft_snapshot *snapshot, raft_io_snapshot_put_cb cb);
-/* Reads the newest snapshot; the callback owns it. A damaged one is RAFT_CORRUPT (and counted), none RAFT_NOTFOUND. */
+/* The same for a snapshot of our own (trailing > 0) whose state comes bit by bit: the buffers of `snapshot` are not
+ * looked at. Its completion comes after the end was fed, or earlier with RAFT_NOSPACE. */
+int store_snapshot_begin(struct store *s, unsigned trailing, struct raft_io_snapshot_put *req,
+                         const struct raft_snapshot *snapshot, raft_io_snapshot_put_cb cb);
+/* Whether bytes are wanted, now or later; and how many now (0: not before a job of the disk is done). What comes beyond
+ * that is taken all the same. */
+bool store_snapshot_wants(const struct store *s);
+size_t store_snapshot_room(const struct store *s);
+/* The next bytes, moved out of `bytes`; `end`: there are no more. ERR_CLOSED if none are wanted. */
+int store_snapshot_feed(struct store *s, struct buf *bytes, bool end);
+/* There will be no end: completes with RAFT_CANCELED later. Harmless if none are wanted. */
+void store_snapshot_give_up(struct store *s);
+
+/* Reads the newest snapshot; the callback owns it. A damaged one is RAFT_CORRUPT (and counted), none RAFT_NOTFOUND.
+ * With loaders only its ends are read, and the data is a manifest; store_source_* read the rest. */
 int store_snapshot_get(struct store *s, struct raft_io_snapshot_get *req, raft_io_snapshot_get_cb cb);
+
+/* ---- files on their way to another node and from it; with loaders only ---- */
+
+/* The file of a snapshot, read and verified from its beginning to its end. It is not removed before the close. */
+struct store_source; /* opaque */
+typedef void (*store_source_cb)(void *data, int status, const uint8_t *bytes, size_t len);
+/* ERR_NOT_FOUND: it is not there any more; ERR_LIMIT, ERR_NOMEM. */
+int store_source_open(struct store *s, const struct snapshot_manifest *m, struct store_source **ret);
+/* The next up to `len` bytes, borrowed until the callback returns; one read at a time. status ERR_CORRUPT: the file is
+ * damaged (and marked so). */
+void store_source_read(struct store_source *source, size_t len, store_source_cb cb, void *data);
+/* No callback comes afterwards. */
+void store_source_close(struct store_source *source);
+
+/* The file of another node's snapshot, of `size` bytes, arrives: it is verified, decoded into a loader and written to
+ * the disk as it comes. `cb` tells how far that is, in the order of the bytes; with a manifest once all of it is
+ * durable, verified and loaded: then a store_snapshot_put (trailing 0) with that manifest installs it, and
+ * store_loader_take gives the state. With a status, and last: ERR_CORRUPT (it is damaged), ERR_LIMIT (no space). A
+ * state that does not load is fatal, as it is at the start. One at a time; ERR_BUSY while another one arrives or is
+ * being installed. What arrived before and was not installed is forgotten. */
+typedef void (*store_receive_cb)(void *data, int status, uint64_t bytes, const struct snapshot_manifest *manifest);
+int store_receive_begin(struct store *s, const struct snapshot_id *id, uint64_t size, store_receive_cb cb, void *data);
+/* The next bytes, copied. At most SNAPSHOT_WINDOW bytes may be ahead of what `cb` told: the sender sees to that. */
+int store_receive_data(struct store *s, const uint8_t *bytes, size_t len);
+/* No callback comes afterwards. */
+void store_receive_abandon(struct store *s);
+
+/* The loader that holds the state of this manifest: what the start has loaded, or what was received. Its owner now
+ * restores from it. NULL: there is none. */
+void *store_loader_take(struct store *s, const struct snapshot_manifest *m);
+/* Frees a loader on another thread. */
+void store_loader_drop(struct store *s, void *loader);
 
 /* To be called every few milliseconds with a monotonic time: seals the last group, retries what waits for space. */
 void store_tick(struct store *s, uint64_t now_ms);

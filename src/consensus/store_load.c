@@ -114,12 +114,47 @@ static void batches_release(struct loader *l) {
 
 /* ---- snapshot ---- */
 
+/* What a loader says is not the file's fault: it ends the start. */
+struct loading {
+    struct store *s;
+    void *loader;
+    int status;
+};
+
+static int loading_data(void *ctx, const uint8_t *data, size_t len, struct err *err) {
+    struct loading *l = ctx;
+    l->status = l->s->config.loader.data(l->loader, data, len, err);
+    return l->status;
+}
+
+/* Reads one: into a loader, or into memory. *ret_fatal: it is whole, but not to be used. */
+static int snapshot_one(struct store *s, const struct snapshot_id *id, struct raft_snapshot **ret, bool *ret_fatal) {
+    const struct store_loader_ops *ops = &s->config.loader;
+    struct fault fault;
+    if (!store_loads(s)) return snapshot_read(s->config.disk, s->config.cluster_id, id, ret, &fault, &s->err);
+    struct loading l = {.s = s, .loader = ops->open(ops->ctx)};
+    struct snapshot_sink sink = {.data = loading_data, .ctx = &l};
+    struct raft_snapshot *made = NULL;
+    int rv = snapshot_load(s->config.disk, s->config.cluster_id, id, &sink, &made, &fault, &s->err);
+    if (rv == 0) l.status = rv = ops->end(l.loader, &s->err);
+    *ret_fatal = l.status != 0;
+    if (rv != 0) {
+        snapshot_free(made);
+        ops->free(l.loader);
+        return rv;
+    }
+    CHECK(snapshot_manifest_decode(made->bufs[0].base, made->bufs[0].len, &s->arrived.manifest));
+    s->arrived.loader = l.loader;
+    *ret = made;
+    return 0;
+}
+
 /* Reads the newest good snapshot; NULL if there is none. */
-static int snapshot_load(struct store *s, struct raft_snapshot **ret) {
+static int newest_load(struct store *s, struct raft_snapshot **ret) {
     struct snapshot_id ids[SNAPSHOT_FILES_MAX] = {{0}};
     size_t n;
-    struct fault fault;
     struct err first = {0};
+    bool fatal = false;
     int rv = snapshot_list(s->config.disk, ids, &n, &s->err);
     if (rv != 0) return rv;
     *ret = NULL;
@@ -128,10 +163,10 @@ static int snapshot_load(struct store *s, struct raft_snapshot **ret) {
             s->snapshots[s->n_snapshots++] = ids[i];
             continue;
         }
-        rv = snapshot_read(s->config.disk, s->config.cluster_id, &ids[i], ret, &fault, &s->err);
+        rv = snapshot_one(s, &ids[i], ret, &fatal);
         if (rv == 0) {
             s->snapshots[s->n_snapshots++] = ids[i];
-        } else if (rv == ERR_CORRUPT) {
+        } else if (rv == ERR_CORRUPT && !fatal) {
             if (s->n_damaged == 0) first = s->err;
             store_snapshot_mark(s, &ids[i]);
         } else {
@@ -204,8 +239,9 @@ static int wal_begin(struct store *s, struct loader *l, struct wal_scan *scan, c
 static int load(struct store *s, struct loader *l, struct raft_snapshot **ret_snapshot) {
     struct wal_scan scan = {0};
     int rv = disk_remove(s->config.disk, SNAPSHOT_TEMP, &s->err);
+    if (rv == 0) rv = disk_remove(s->config.disk, SNAPSHOT_ARRIVING, &s->err);
     if (rv == 0) rv = vote_load(s);
-    if (rv == 0) rv = snapshot_load(s, ret_snapshot);
+    if (rv == 0) rv = newest_load(s, ret_snapshot);
     if (rv != 0) return rv;
     const struct raft_snapshot *snapshot = *ret_snapshot;
     uint64_t trailing = s->config.load_trailing;

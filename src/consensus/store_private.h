@@ -3,6 +3,7 @@
 #ifndef CONCLAVE_CONSENSUS_STORE_PRIVATE_H
 #define CONCLAVE_CONSENSUS_STORE_PRIVATE_H
 
+#include "base/buf.h"
 #include "base/queue.h"
 #include "consensus/identity.h"
 #include "consensus/snapshot_file.h"
@@ -13,13 +14,22 @@
 /* The one snapshot that is being put. */
 struct store_put {
     bool busy;
-    bool running; /* its job is under way; `status`, `err` and `damaged` are the job's until then */
+    bool running; /* its job is under way; `status`, `err`, `damaged`, `pinned`, `work` and `writer` are the job's until
+                     then */
+    bool bits;    /* the state comes through store_snapshot_feed */
+    bool ended;   /* and its end has come */
+    bool given_up;
+    bool last; /* the job writes the end */
     struct disk_job job;
     unsigned trailing; /* 0: an install */
     struct raft_io_snapshot_put *req;
     const struct raft_snapshot *snapshot;
     struct snapshot_id damaged[SNAPSHOT_FILES_MAX]; /* to be removed */
     size_t n_damaged;
+    struct snapshot_id pinned[STORE_SOURCES_MAX]; /* not to be removed */
+    size_t n_pinned;
+    struct snapshot_writer *writer;
+    struct buf queue, work; /* of the state: waiting, being written */
     int status;
     struct err err;
 };
@@ -35,6 +45,33 @@ struct store_get {
     int status;
     struct fault fault;
     struct err err;
+};
+
+/* A snapshot file that another node sends. */
+struct store_receive {
+    bool busy;
+    bool running;   /* its job is under way; all but `queue` and `abandoned` is the job's until then */
+    bool abandoned; /* nobody wants to know any more */
+    struct disk_job job;
+    struct snapshot_id id;
+    uint64_t size, offset; /* of the file; of `work` in it */
+    uint64_t queued;       /* bytes that have come */
+    struct snapshot_decoder *decoder;
+    void *loader;
+    struct buf queue, work;
+    struct snapshot_manifest manifest; /* once whole */
+    bool whole;
+    int loader_status; /* what the loader said last */
+    store_receive_cb cb;
+    void *cb_data;
+    int status;
+    struct err err;
+};
+
+/* A loaded state that waits for its restore, and the file in SNAPSHOT_ARRIVING that it came from. */
+struct store_arrived {
+    void *loader; /* NULL: none */
+    struct snapshot_manifest manifest;
 };
 
 struct store {
@@ -55,6 +92,10 @@ struct store {
     uint64_t snapshot_bytes; /* file size of the newest */
     struct store_put put;
     struct queue gets;
+    struct queue sources; /* struct store_source */
+    struct store_receive receive;
+    struct store_arrived arrived;
+    unsigned jobs; /* loaders that are being freed */
 
     uint64_t torn_bytes, vote_writes;
     bool vote_repaired, snapshot_fallback;
@@ -73,6 +114,22 @@ void store_close_try(struct store *s);
 void store_snapshots_cancel(struct store *s);
 /* Remembers that a snapshot file is bad. */
 void store_snapshot_mark(struct store *s, const struct snapshot_id *id);
+bool store_snapshot_marked(const struct store *s, const struct snapshot_id *id);
+
+/* store_transfer.c */
+/* Whether snapshots pass through the core as manifests, their states through loaders. */
+static inline bool store_loads(const struct store *s) {
+    return s->config.loader.open != NULL;
+}
+/* Frees a loader on another thread. NULL is harmless. */
+void store_loader_free(struct store *s, void *loader);
+/* The file that has arrived is the one that this manifest names. */
+bool store_arrived_is(const struct store *s, const struct snapshot_manifest *m);
+size_t store_pins(const struct store *s, struct snapshot_id ret[STORE_SOURCES_MAX]);
+/* Nothing of it is under way. */
+bool store_transfers_idle(const struct store *s);
+/* Frees what waits, at the end of the store. */
+void store_transfers_free(struct store *s);
 /* Sets snapshot_bytes. */
 void store_snapshot_measure(struct store *s);
 

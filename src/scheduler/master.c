@@ -286,19 +286,42 @@ static void master_dropped(void *ctx, void *ticket) {
     ticket_free(m, waiting);
 }
 
-static int master_snapshot(void *ctx, struct buf *ret) {
-    return state_snapshot(((struct master *)ctx)->state, ret);
+static void master_snapshot_begin(void *ctx) {
+    state_snapshot_begin(((struct master *)ctx)->state);
 }
 
-static int master_restore(void *ctx, const uint8_t *data, size_t len, struct err *err) {
+static int master_snapshot_more(void *ctx, size_t bytes, struct buf *ret, bool *ret_end) {
+    return state_snapshot_more(((struct master *)ctx)->state, bytes, ret, ret_end);
+}
+
+static void master_snapshot_end(void *ctx) {
+    state_snapshot_end(((struct master *)ctx)->state);
+}
+
+static void *master_loader_open(void *ctx) {
+    (void)ctx;
+    return state_loader_new();
+}
+
+static int master_loader_data(void *loader, const uint8_t *data, size_t len, struct err *err) {
+    return state_loader_data(loader, data, len, err);
+}
+
+static int master_loader_end(void *loader, struct err *err) {
+    return state_loader_end(loader, err);
+}
+
+static void master_loader_free(void *loader) {
+    state_loader_free(loader);
+}
+
+static void master_loaded(void *ctx, void *loader) {
     struct master *m = ctx;
-    int rc = state_restore(m->state, data, len, err);
-    if (rc) return rc;
+    state_loader_swap(loader, m->state);
     memset(m->hashes, 0, MASTER_HASHES * sizeof *m->hashes);
     master_entry_applied(m, state_applied_index(m->state));
     agents_leader_changed(m->agents); /* the snapshot may be the first to say where the leader listens */
     api_retry_held(m->api, clock_mono_ms());
-    return 0;
 }
 
 /* ---- time ---- */
@@ -383,8 +406,14 @@ static int master_open(struct master *m, struct err *err) {
                                     .entry_applied = master_entry_applied,
                                     .dropped = master_dropped,
                                     .role_changed = master_role_changed,
-                                    .snapshot = master_snapshot,
-                                    .restore = master_restore,
+                                    .snapshot_begin = master_snapshot_begin,
+                                    .snapshot_more = master_snapshot_more,
+                                    .snapshot_end = master_snapshot_end,
+                                    .loader_open = master_loader_open,
+                                    .loader_data = master_loader_data,
+                                    .loader_end = master_loader_end,
+                                    .loader_free = master_loader_free,
+                                    .loaded = master_loaded,
                                     .fatal = master_fatal};
     m->hashes = calloc(MASTER_HASHES, sizeof *m->hashes);
     m->state = state_new();

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Writing a snapshot: in one piece, a walk over the records; or bit by bit. Then the walk goes on a little at each call,
- * and a record that is about to change or to go before the walk has come to it is written at once, as it still is
+ * Writing a snapshot: in one piece, a walk over the records; or bit by bit. Then the walk goes on a little at each
+ * call, and a record that is about to change or to go before the walk has come to it is written at once, as it still is
  * (epoch_save). So what is written is the state at the moment of state_snapshot_begin, in some order of its records,
  * and a change waits for the encoding of one record at most. */
 #include "scheduler/snapshot.h"
@@ -54,7 +54,8 @@ int state_snapshot(const struct state *state, struct buf *ret) {
     for (enum record_kind kind = RECORD_AGENT; kind < RECORD_END; kind++) {
         const struct slab_table *table = table_of((struct state *)(uintptr_t)state, kind);
         uint64_t number = 0;
-        for (const void *r = slab_next(table, 0, &number); r && !ret->failed; r = slab_next(table, number + 1, &number)) {
+        for (const void *r = slab_next(table, 0, &number); r && !ret->failed;
+             r = slab_next(table, number + 1, &number)) {
             one_append(state, kind, r, ret);
             records++;
         }

@@ -285,7 +285,8 @@ bool state_snapshot_active(const struct state *state);
 /* Restoring bit by bit, aside: any thread may do this, for a loader shares nothing with any other state. */
 struct state_loader; /* opaque */
 struct state_loader *state_loader_new(void);
-/* The next bytes, in pieces of any size. ERR_CORRUPT, ERR_INCOMPATIBLE, ERR_NOMEM; then the loader can only be freed. */
+/* The next bytes, in pieces of any size. ERR_CORRUPT, ERR_INCOMPATIBLE, ERR_NOMEM; then the loader can only be freed.
+ */
 int state_loader_data(struct state_loader *loader, const uint8_t *data, size_t len, struct err *err);
 /* There are no more bytes. 0: all of it is there and every invariant holds. */
 int state_loader_end(struct state_loader *loader, struct err *err);

@@ -32,13 +32,13 @@ struct scratch { /* for the encoding of one record */
  * once: by the walk, or before its first change or its end, whichever comes first. */
 struct epoch {
     bool active;
-    uint64_t round;              /* of slab_mark; counts from 1 */
-    enum record_kind kind;       /* where the walk is: RECORD_AGENT, .. RECORD_END */
-    uint64_t next;               /* first number of `kind` that it has not passed */
+    uint64_t round;                /* of slab_mark; counts from 1 */
+    enum record_kind kind;         /* where the walk is: RECORD_AGENT, .. RECORD_END */
+    uint64_t next;                 /* first number of `kind` that it has not passed */
     uint64_t end[RECORD_TASK + 1]; /* by kind */
-    uint64_t records, written;   /* that there are, that are written */
-    struct hash128 hash;         /* of the state when it began */
-    struct buf ready;            /* written and not yet handed out */
+    uint64_t records, written;     /* that there are, that are written */
+    struct hash128 hash;           /* of the state when it began */
+    struct buf ready;              /* written and not yet handed out */
 };
 
 struct state {

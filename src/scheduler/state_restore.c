@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Reading a snapshot: each record is decoded into a state made aside as its bytes come, in whatever order; what can only
- * be judged with all of them (references, sums, histories, the hash) is judged at the end. Then the tasks are counted
- * in: the completed ones in the order of their completion, the live ones by number, as they once came. */
+ * Reading a snapshot: each record is decoded into a state made aside as its bytes come, in whatever order; what can
+ * only be judged with all of them (references, sums, histories, the hash) is judged at the end. Then the tasks are
+ * counted in: the completed ones in the order of their completion, the live ones by number, as they once came. */
 #include <inttypes.h>
 #include <limits.h>
 #include <stdlib.h>

@@ -60,6 +60,42 @@ static void on_fatal(void *data, const struct err *err) {
     node->err = *err;
 }
 
+/* ---- loaders that keep the bytes ---- */
+
+static void *loader_open(void *ctx) {
+    struct buf *bytes = calloc(1, sizeof *bytes);
+    (void)ctx;
+    CHECK(bytes);
+    buf_init(bytes, 64u << 20);
+    return bytes;
+}
+
+static int loader_data(void *loader, const uint8_t *data, size_t len, struct err *err) {
+    (void)err;
+    return buf_append(loader, data, len);
+}
+
+static int loader_end(void *loader, struct err *err) {
+    (void)loader, (void)err;
+    return 0;
+}
+
+static void loader_free(void *loader) {
+    buf_done(loader);
+    free(loader);
+}
+
+/* The id in the state of the loader that belongs to this manifest; 0: there is none. */
+static uint64_t loader_id(struct node *node, const struct raft_buffer *manifest) {
+    struct snapshot_manifest m;
+    struct buf *bytes =
+        snapshot_manifest_decode(manifest->base, manifest->len, &m) ? store_loader_take(node->store, &m) : NULL;
+    if (!bytes) return 0;
+    uint64_t id = state_id(bytes->data, bytes->len);
+    loader_free(bytes);
+    return id;
+}
+
 static bool node_open(struct node *node) {
     struct store_config config = {.disk = sim_disk_face(node->disk),
                                   .node_id = NODE_ID,
@@ -69,6 +105,9 @@ static bool node_open(struct node *node) {
                                   .fatal = on_fatal,
                                   .data = node};
     memcpy(config.cluster_id, node_identity.cluster_id, 16);
+    if (node->loads)
+        config.loader =
+            (struct store_loader_ops){.open = loader_open, .data = loader_data, .end = loader_end, .free = loader_free};
     node->fatal = false;
     node->load_rv = 0;
     return store_open(&config, &node->store, &node->err) == 0;
@@ -115,7 +154,9 @@ bool node_start(struct node *node) {
     node->start = start;
     node->snapshot_index = snapshot ? snapshot->index : 0;
     node->snapshot_term = snapshot ? snapshot->term : 0;
-    node->snapshot_id = snapshot ? state_id(snapshot->bufs[0].base, snapshot->bufs[0].len) : 0;
+    node->snapshot_id = 0;
+    if (snapshot && node->loads) node->snapshot_id = loader_id(node, &snapshot->bufs[0]);
+    if (snapshot && !node->loads) node->snapshot_id = state_id(snapshot->bufs[0].base, snapshot->bufs[0].len);
     CHECK(!snapshot || (snapshot->configuration.n == 1 && snapshot->configuration.servers[0].id == NODE_ID));
     snapshot_free(snapshot);
     entries_keep(node, entries, n);
@@ -156,10 +197,14 @@ void node_stop(struct node *node) {
     CHECK(!node->store);
 }
 
+static void put_free(struct node_put *p);
+
 void node_crash(struct node *node) {
     sim_disk_crash(node->disk);
     if (node->store) store_abandon(node->store);
     node->store = NULL;
+    if (node->receiving) put_free(node->receiving);
+    node->receiving = NULL;
 }
 
 void node_done(struct node *node) {
@@ -193,27 +238,91 @@ void node_append(struct node *node, uint64_t term, uint64_t id, size_t len, bool
     free(bytes);
 }
 
-struct put {
+struct node_put {
+    struct node *node;
     struct raft_io_snapshot_put req;
     struct raft_snapshot snapshot;
     struct raft_buffer bufs[2];
+    uint64_t id;
     int *status;
+    uint8_t *file; /* of an install */
+    size_t size, sent;
 };
 
-static void put_done(struct raft_io_snapshot_put *req, int status) {
-    struct put *p = req->data;
-    if (p->status) *p->status = status;
+static void put_free(struct node_put *p) {
     raft_configuration_close(&p->snapshot.configuration);
     free(p->bufs[0].base);
+    free(p->file);
     free(p);
+}
+
+static void put_done(struct raft_io_snapshot_put *req, int status) {
+    struct node_put *p = req->data;
+    if (status == 0 && p->file) CHECK(loader_id(p->node, &p->bufs[0]) == p->id);
+    if (p->status) *p->status = status;
+    put_free(p);
+}
+
+/* The file as another node would have it. */
+static void file_make(struct node_put *p) {
+    struct sim_disk *other = sim_disk_new(1);
+    struct snapshot_id id = {.index = p->snapshot.index, .term = p->snapshot.term};
+    struct err err;
+    char name[DISK_NAME_MAX];
+    CHECK(snapshot_write(sim_disk_face(other), node_identity.cluster_id, &p->snapshot, &err) == 0);
+    snapshot_name(&id, name);
+    const uint8_t *bytes = sim_disk_data(other, name, &p->size);
+    p->file = malloc(p->size);
+    CHECK(p->file);
+    memcpy(p->file, bytes, p->size);
+    sim_disk_free(other);
+}
+
+static void piece_send(struct node_put *p) {
+    size_t n = p->size / 3 + 1 < p->size - p->sent ? p->size / 3 + 1 : p->size - p->sent;
+    CHECK(store_receive_data(p->node->store, p->file + p->sent, n) == 0);
+    p->sent += n;
+}
+
+static void received(void *data, int status, uint64_t bytes, const struct snapshot_manifest *manifest) {
+    struct node_put *p = data;
+    CHECK(status != 0 || bytes == p->sent);
+    if (status == 0 && !manifest) {
+        piece_send(p);
+        return;
+    }
+    p->node->receiving = NULL;
+    if (status != 0) {
+        if (p->status) *p->status = RAFT_IOERR;
+        put_free(p);
+        return;
+    }
+    free(p->bufs[0].base);
+    p->bufs[0] = (struct raft_buffer){.base = malloc(SNAPSHOT_MANIFEST_BYTES), .len = SNAPSHOT_MANIFEST_BYTES};
+    CHECK(p->bufs[0].base);
+    snapshot_manifest_encode(manifest, p->bufs[0].base);
+    p->snapshot.n_bufs = 1;
+    CHECK(store_snapshot_put(p->node->store, 0, &p->req, &p->snapshot, put_done) == 0);
+}
+
+static void bits_feed(struct node_put *p) {
+    struct buf bits;
+    buf_init(&bits, 64u << 20);
+    CHECK(buf_append(&bits, p->bufs[0].base, p->bufs[0].len) == 0);
+    CHECK(store_snapshot_feed(p->node->store, &bits, false) == 0 && bits.len == 0);
+    CHECK(buf_append(&bits, p->bufs[1].base, p->bufs[1].len) == 0);
+    CHECK(store_snapshot_feed(p->node->store, &bits, true) == 0);
+    buf_done(&bits);
 }
 
 void node_snapshot(struct node *node, uint64_t index, uint64_t term, unsigned trailing, uint64_t id, size_t len,
                    int *status) {
-    struct put *p = calloc(1, sizeof *p);
+    struct node_put *p = calloc(1, sizeof *p);
     uint8_t *bytes = malloc(len);
     CHECK(p && bytes);
     node_state_fill(id, bytes, len);
+    p->node = node;
+    p->id = id;
     p->req.data = p;
     p->status = status;
     if (status) *status = -1;
@@ -223,5 +332,16 @@ void node_snapshot(struct node *node, uint64_t index, uint64_t term, unsigned tr
     p->snapshot.bufs = p->bufs;
     raft_configuration_init(&p->snapshot.configuration);
     CHECK(raft_configuration_add(&p->snapshot.configuration, NODE_ID, "127.0.0.1:5060", RAFT_VOTER) == 0);
-    CHECK(store_snapshot_put(node->store, trailing, &p->req, &p->snapshot, put_done) == 0);
+    if (node->loads && trailing == 0) {
+        struct snapshot_id file = {.index = index, .term = term};
+        file_make(p);
+        CHECK(store_receive_begin(node->store, &file, p->size, received, p) == 0);
+        node->receiving = p;
+        piece_send(p);
+    } else if (node->loads) {
+        CHECK(store_snapshot_begin(node->store, trailing, &p->req, &p->snapshot, put_done) == 0);
+        bits_feed(p);
+    } else {
+        CHECK(store_snapshot_put(node->store, trailing, &p->req, &p->snapshot, put_done) == 0);
+    }
 }

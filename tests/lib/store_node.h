@@ -26,6 +26,7 @@ struct node {
     struct sim_disk *disk; /* the test's */
     struct store *store;   /* NULL while it is down */
     uint64_t segment_bytes, load_trailing;
+    bool loads; /* the store has loaders: states come bit by bit, installs as files (see node_snapshot) */
     uint64_t now_ms;
     bool fatal; /* the store gave up */
     struct err err;
@@ -34,6 +35,7 @@ struct node {
     uint64_t term, voted_for, snapshot_index, snapshot_term, snapshot_id, start;
     size_t n;
     struct node_entry *entries;
+    struct node_put *receiving; /* private: an install whose file arrives */
 };
 
 extern const struct identity node_identity;
@@ -58,7 +60,9 @@ void node_settle(struct node *node);
 void node_append(struct node *node, uint64_t term, uint64_t id, size_t len, bool *acked);
 /* The entry's content, `len` bytes. */
 void node_entry_fill(uint64_t id, uint8_t *p, size_t len);
-/* Puts a snapshot whose state tells `id`, of `len` bytes; *status is set when it completes (-1 until then). */
+/* Puts a snapshot whose state tells `id`, of `len` bytes; *status is set when it completes (-1 until then). With
+ * loaders one of our own is fed in bits, and an install (trailing 0) arrives as a file in pieces, is put, and its state
+ * taken from the loader. */
 void node_snapshot(struct node *node, uint64_t index, uint64_t term, unsigned trailing, uint64_t id, size_t len,
                    int *status);
 /* The state bytes of such a snapshot. */

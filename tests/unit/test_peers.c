@@ -431,7 +431,7 @@ static void frames_without_a_hello_and_damaged_ones_cut_the_connection(void **st
     assert_int_equal(link_send(raw.link, LINK_CONTROL, PEER_FRAME_MESSAGE, bytes, sizeof bytes, NULL, 0), 0);
     WAIT_FOR(raw.closed, 1000);
     assert_int_equal(peers_counters(a->peers)->malformed, 1);
-    static const uint16_t types[] = {PEER_FRAME_MESSAGE, PEER_FRAME_INSTALL, PEER_FRAME_CHUNK, PEER_FRAME_HELLO, 999};
+    static const uint16_t types[] = {PEER_FRAME_MESSAGE, PEER_FRAME_FILE, PEER_FRAME_PIECE, PEER_FRAME_HELLO, 999};
     for (unsigned stream = 1; stream <= 2; stream++) {
         for (unsigned i = 0; i < sizeof types / sizeof *types; i++) {
             struct peer_hello hello = {

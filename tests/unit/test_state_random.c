@@ -159,9 +159,8 @@ static void a_snapshot_in_slices_is_the_state_when_it_began(void **unused) {
         sliced_step(&sliced, w.state, &rng);
         world_try(&w, command_random(&draw, w.state));
     }
-    print_message("%llu taken, %llu of them while the state changed, %llu given up\n",
-                  (unsigned long long)sliced.taken, (unsigned long long)sliced.with_changes,
-                  (unsigned long long)sliced.abandoned);
+    print_message("%llu taken, %llu of them while the state changed, %llu given up\n", (unsigned long long)sliced.taken,
+                  (unsigned long long)sliced.with_changes, (unsigned long long)sliced.abandoned);
     assert_true(sliced.taken > steps / 500 && sliced.with_changes > sliced.taken / 2 && sliced.abandoned > 0);
     sliced_done(&sliced);
     world_close(&w);

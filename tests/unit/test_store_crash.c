@@ -250,7 +250,7 @@ static void judge(struct world *w, uint64_t seed, uint64_t step) {
 static struct world *world_new(uint64_t seed) {
     struct world *w = calloc(1, sizeof *w);
     CHECK(w);
-    w->node = (struct node){.disk = sim_disk_new(seed), .segment_bytes = SEGMENT};
+    w->node = (struct node){.disk = sim_disk_new(seed), .segment_bytes = SEGMENT, .loads = seed % 2 == 1};
     rng_seed(&w->rng, seed);
     node_format(w->node.disk);
     node_bootstrap(&w->node);
