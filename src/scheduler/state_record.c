@@ -8,6 +8,7 @@
 #include "base/check.h"
 #include "conclave/snapshot.pb-c.h"
 #include "scheduler/state_private.h"
+#include "wire/canonical.h"
 
 #define NUMBERS_BYTES 1024 /* more than all numeric fields of one record, each at most 12 bytes with its tag */
 
@@ -42,8 +43,8 @@ static ProtobufCBinaryData blob(const struct bytes *bytes, bool hashed, struct b
     return (ProtobufCBinaryData){.len = sizeof room->bytes, .data = room->bytes};
 }
 
-/* Packs into the scratch buffer, whose size is bounded by the caller's estimate. */
-static size_t scratch_pack(const struct state *state, const ProtobufCMessage *message, size_t bound) {
+/* The scratch buffer, with room for `bound` bytes. */
+static uint8_t *scratch_room(const struct state *state, size_t bound) {
     struct scratch *scratch = state->scratch;
     if (scratch->cap < bound) {
         free(scratch->data);
@@ -51,7 +52,12 @@ static size_t scratch_pack(const struct state *state, const ProtobufCMessage *me
         scratch->data = malloc(scratch->cap);
         CHECK(scratch->data);
     }
-    size_t len = protobuf_c_message_pack(message, scratch->data);
+    return scratch->data;
+}
+
+/* Packs into the scratch buffer, whose size is bounded by the caller's estimate. */
+static size_t scratch_pack(const struct state *state, const ProtobufCMessage *message, size_t bound) {
+    size_t len = protobuf_c_message_pack(message, scratch_room(state, bound));
     CHECK(len <= bound);
     return len;
 }
@@ -114,48 +120,72 @@ static uint32_t task_flags(const struct task *task) {
            (uint32_t)task->unacked << 3;
 }
 
+/* Keys of Task in proto/conclave/snapshot.proto. */
+#define NUMBER(field) ((field) << 3)
+#define BYTES(field)  ((field) << 3 | 2)
+
+static uint8_t *put_text(uint8_t *p, uint32_t key, const char *text) {
+    return canonical_put_bytes(p, key, text, strlen(text));
+}
+
+static uint8_t *put_blob(uint8_t *p, uint32_t key, ProtobufCBinaryData blob) {
+    return canonical_put_bytes(p, key, blob.data, blob.len);
+}
+
+static uint8_t *put_ports(uint8_t *p, uint32_t key, const struct ports *ports) {
+    size_t len = 0;
+    CHECK(ports->count <= PORTS_RANGES_MAX);
+    if (ports->count == 0) return p;
+    for (uint32_t i = 0; i < ports->count; i++)
+        len += canonical_varint_size(ports->ranges[i].begin) + canonical_varint_size(ports->ranges[i].end);
+    p = canonical_put_number(p, key, len);
+    for (uint32_t i = 0; i < ports->count; i++)
+        p = canonical_put_varint(canonical_put_varint(p, ports->ranges[i].begin), ports->ranges[i].end);
+    return p;
+}
+
+/* Written by hand, because each command on a task hashes it anew. */
 size_t record_of_task(const struct state *state, const struct task *task, bool hashed) {
-    Conclave__Snapshot__Task r = CONCLAVE__SNAPSHOT__TASK__INIT;
-    struct flat_ports ports;
-    struct blob_hash status, info, view;
-    r.number = task->number;
-    r.framework = task->framework;
-    r.agent = task->agent;
-    r.id = task->id;
-    r.name = task->name;
-    r.launch_index = task->launch.index;
-    r.launch_n = task->launch.n;
-    r.launch_k = task->launch.k;
-    r.state = task->state;
-    r.latest_state = task->latest_state;
-    r.flags = task_flags(task);
-    r.has_kill_grace_ms = task->kill_grace_ms != STATE_GRACE_DEFAULT;
-    r.kill_grace_ms = task->kill_grace_ms;
-    r.has_uuid = task->has_uuid;
-    r.uuid = (ProtobufCBinaryData){.len = sizeof task->uuid, .data = (uint8_t *)task->uuid};
-    r.status = blob(&task->status, hashed, &status);
-    r.has_mesos_reason = task->mesos_reason != MESOS_REASON_NONE;
-    r.mesos_reason = (uint32_t)task->mesos_reason;
-    r.message = task->message;
-    r.info = blob(&task->info, hashed, &info);
-    r.view = (ProtobufCBinaryData){.len = task->view.len, .data = task->view.data};
-    if (hashed && task->view.len > 0) {
-        hash_store(pool_hash(task->view.data), &view);
-        r.view = (ProtobufCBinaryData){.len = sizeof view.bytes, .data = view.bytes};
+    struct blob_hash status_room, info_room, view_room;
+    ProtobufCBinaryData status = blob(&task->status, hashed, &status_room);
+    ProtobufCBinaryData info = blob(&task->info, hashed, &info_room);
+    ProtobufCBinaryData view = {.len = task->view.len, .data = task->view.data};
+    if (hashed && view.len > 0) {
+        hash_store(pool_hash(task->view.data), &view_room);
+        view = (ProtobufCBinaryData){.len = sizeof view_room.bytes, .data = view_room.bytes};
     }
-    r.cpus = (uint64_t)task->resources.cpus;
-    r.mem = (uint64_t)task->resources.mem;
-    r.disk = (uint64_t)task->resources.disk;
-    r.gpus = (uint64_t)task->resources.gpus;
-    r.n_ports = ports_flatten(&task->resources.ports, &ports);
-    r.ports = ports.ends;
-    r.created_wall_ms = task->created_wall_ms;
-    r.changed_wall_ms = task->changed_wall_ms;
-    r.started_wall_ms = task->started_wall_ms;
-    r.completed_seq = task->completed_seq;
-    size_t bound = NUMBERS_BYTES + strlen(r.id) + strlen(r.name) + (r.message ? strlen(r.message) : 0) + r.status.len +
-                   r.info.len + r.view.len + 3 * r.n_ports;
-    return scratch_pack(state, &r.base, bound);
+    size_t bound = NUMBERS_BYTES + strlen(task->id) + strlen(task->name) + (task->message ? strlen(task->message) : 0) +
+                   status.len + info.len + view.len + 6 * (size_t)task->resources.ports.count;
+    uint8_t *begin = scratch_room(state, bound), *p = begin;
+    p = canonical_put_number(p, NUMBER(1), task->number);
+    p = canonical_put_number(p, NUMBER(2), task->framework);
+    p = canonical_put_number(p, NUMBER(3), task->agent);
+    p = put_text(p, BYTES(4), task->id);
+    p = put_text(p, BYTES(5), task->name);
+    p = canonical_put_number(p, NUMBER(6), task->launch.index);
+    p = canonical_put_number(p, NUMBER(7), task->launch.n);
+    p = canonical_put_number(p, NUMBER(8), task->launch.k);
+    p = canonical_put_number(p, NUMBER(9), task->state);
+    p = canonical_put_number(p, NUMBER(10), task->latest_state);
+    p = canonical_put_number(p, NUMBER(11), task_flags(task));
+    if (task->kill_grace_ms != STATE_GRACE_DEFAULT) p = canonical_put_number(p, NUMBER(12), task->kill_grace_ms);
+    if (task->has_uuid) p = canonical_put_bytes(p, BYTES(13), task->uuid, sizeof task->uuid);
+    p = put_blob(p, BYTES(14), status);
+    if (task->mesos_reason != MESOS_REASON_NONE) p = canonical_put_number(p, NUMBER(15), (uint32_t)task->mesos_reason);
+    if (task->message) p = put_text(p, BYTES(16), task->message);
+    p = put_blob(p, BYTES(17), info);
+    p = put_blob(p, BYTES(18), view);
+    p = canonical_put_number(p, NUMBER(19), (uint64_t)task->resources.cpus);
+    p = canonical_put_number(p, NUMBER(20), (uint64_t)task->resources.mem);
+    p = canonical_put_number(p, NUMBER(21), (uint64_t)task->resources.disk);
+    p = canonical_put_number(p, NUMBER(22), (uint64_t)task->resources.gpus);
+    p = put_ports(p, BYTES(23), &task->resources.ports);
+    p = canonical_put_number(p, NUMBER(24), task->created_wall_ms);
+    p = canonical_put_number(p, NUMBER(25), task->changed_wall_ms);
+    p = canonical_put_number(p, NUMBER(26), task->started_wall_ms);
+    p = canonical_put_number(p, NUMBER(27), task->completed_seq);
+    CHECK((size_t)(p - begin) <= bound);
+    return (size_t)(p - begin);
 }
 
 size_t record_of_globals(const struct state *state) {

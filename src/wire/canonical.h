@@ -7,8 +7,8 @@
  * So the two need not agree about strange bytes; that they agree about all that the reader takes is what fuzz_canonical
  * holds them to.
  *
- * A key is field number * 8 + wire type: 0 for numbers, 2 for bytes, text and messages; here always below 128, so that
- * it is one byte. Nothing allocates; nothing is read behind `end`. */
+ * A key is field number * 8 + wire type: 0 for numbers, 2 for bytes, text and messages. The reader's are below 128, so
+ * that each is one byte. Nothing allocates; nothing is read behind `end`. */
 #ifndef CONCLAVE_WIRE_CANONICAL_H
 #define CONCLAVE_WIRE_CANONICAL_H
 
@@ -19,7 +19,7 @@
 
 #define CANONICAL_TEXT_MAX   255u /* bytes of a text; longer ones are for protobuf-c */
 #define CANONICAL_VARINT_MAX 10u
-#define CANONICAL_FIELD_MAX  11u /* bytes of a field with a number, or of the head of one with bytes */
+#define CANONICAL_FIELD_MAX  12u /* of a field with a number, its own up to 2,047; or of the head of one with bytes */
 
 /* ---- reading ---- */
 
@@ -118,14 +118,12 @@ static inline uint8_t *canonical_put_varint(uint8_t *p, uint64_t value) {
     return p;
 }
 
-static inline uint8_t *canonical_put_number(uint8_t *p, uint8_t key, uint64_t value) {
-    *p++ = key;
-    return canonical_put_varint(p, value);
+static inline uint8_t *canonical_put_number(uint8_t *p, uint32_t key, uint64_t value) {
+    return canonical_put_varint(canonical_put_varint(p, key), value);
 }
 
-static inline uint8_t *canonical_put_bytes(uint8_t *p, uint8_t key, const void *data, size_t len) {
-    *p++ = key;
-    p = canonical_put_varint(p, len);
+static inline uint8_t *canonical_put_bytes(uint8_t *p, uint32_t key, const void *data, size_t len) {
+    p = canonical_put_number(p, key, len);
     if (len > 0) memcpy(p, data, len);
     return p + len;
 }
