@@ -1,3 +1,5 @@
 module conclave/jepsen
 
 go 1.19
+
+require github.com/anishathalye/porcupine v1.0.0

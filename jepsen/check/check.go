@@ -67,6 +67,8 @@ type Run struct {
 	wall     int64
 	final    *history.Op // begin of the final readings; nil: the run did not get there
 	teardown *history.Op // first
+
+	undecided string // why a checker could not say
 }
 
 // Load reads a run's folder.
@@ -202,6 +204,7 @@ var checkers = []struct {
 	{"I-08", noTaskTwice},
 	{"I-12", noDeposedLeader},
 	{"I-17", noTaskKilled},
+	{"I-20", linearizable},
 	{"I-24", failStop},
 	{"I-25", progress},
 	{"I-25", recovery},

@@ -4,6 +4,7 @@ package check
 import (
 	"encoding/base64"
 	"encoding/hex"
+	"strconv"
 	"strings"
 
 	"conclave/jepsen/history"
@@ -21,7 +22,7 @@ func durable(r *Run, at *report) {
 		at.line(d.File, 1, "the log begins at %d: calls before that cannot be judged", d.First)
 		return
 	}
-	accepts, rest := map[string][]raftlog.Entry{}, map[string]bool{}
+	accepts, rest := map[string][]raftlog.Entry{}, map[string]int{}
 	for _, e := range d.Entries {
 		for _, c := range e.Commands {
 			if tasks := strings.TrimPrefix(c, "accept:"); tasks != c {
@@ -29,7 +30,7 @@ func durable(r *Run, at *report) {
 					accepts[task] = append(accepts[task], e)
 				}
 			} else {
-				rest[c] = true
+				rest[c]++
 			}
 		}
 	}
@@ -37,10 +38,12 @@ func durable(r *Run, at *report) {
 		switch {
 		case op.F == "launch" && op.Type != history.Invoke:
 			launchInLog(op, accepts, d, at)
-		case op.F == "kill" && op.Type == history.OK && !rest["kill:"+op.Text("task")]:
+		case op.F == "kill" && op.Type == history.OK && rest["kill:"+op.Text("task")] == 0:
 			at.op(op, "the kill of task %s was acknowledged and is not in %s", op.Text("task"), d.File)
+		case (op.F == "register-write" || op.F == "register-cas") && op.Type != history.Invoke:
+			writeInLog(op, rest["config:"+strconv.FormatInt(op.Number("value"), 10)], d, at)
 		case op.F == "acknowledge" && op.Type == history.OK && op.Text("uuid") != "":
-			if !rest["acknowledge:"+op.Text("task")+":"+uuidHex(op.Text("uuid"))] {
+			if rest["acknowledge:"+op.Text("task")+":"+uuidHex(op.Text("uuid"))] == 0 {
 				at.op(op, "the acknowledgement of %s of task %s was answered ok and is not in %s", op.Text("uuid"), op.Text("task"), d.File)
 			}
 		}
@@ -58,6 +61,20 @@ func launchInLog(op *history.Op, accepts map[string][]raftlog.Entry, d *raftlog.
 		case len(found) > 0 && op.Type == history.Fail:
 			at.line(d.File, found[0].Line, "the launch of task %s was refused (line %d) and is in the log", task, op.Line())
 		}
+	}
+}
+
+// writeInLog judges a change of the register; n is how often its value is in the log. A swap that found another value is
+// refused by apply, so it is in the log too.
+func writeInLog(op *history.Op, n int, d *raftlog.Dump, at *report) {
+	refused := op.Type == history.Fail && op.Number("code") != 412
+	switch {
+	case n == 0 && op.Type == history.OK:
+		at.op(op, "the write of %d was acknowledged and is not in %s", op.Number("value"), d.File)
+	case n > 1:
+		at.op(op, "the write of %d is in %s %d times", op.Number("value"), d.File, n)
+	case n > 0 && refused:
+		at.op(op, "the write of %d was refused and is in %s", op.Number("value"), d.File)
 	}
 }
 

@@ -80,6 +80,8 @@ func (r *Run) Invalid(c Counts, faults bool) string {
 	switch {
 	case r.final == nil:
 		return "it did not reach the final readings"
+	case r.undecided != "":
+		return r.undecided
 	case c.CallsPerSecond < callsPerSecondMin:
 		return fmt.Sprintf("%.0f calls a second before the faults, fewer than %d", c.CallsPerSecond, callsPerSecondMin)
 	case c.Started < launchesMin:

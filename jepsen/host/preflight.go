@@ -112,5 +112,14 @@ func (s *Site) tryCut() error {
 	if err := s.Cut(nil); err != nil {
 		return err
 	}
+	if err := s.CutPort("x2", 9); err != nil {
+		return err
+	}
+	if err := s.connect(false); err != nil {
+		return fmt.Errorf("port cut, but %w", err)
+	}
+	if err := s.CutPort("", 0); err != nil {
+		return err
+	}
 	return s.connect(true)
 }

@@ -125,8 +125,11 @@ func (s *Site) build(hosts []Host) error {
 			return err
 		}
 	}
-	return s.nft("table bridge jepsen {\n set pairs { type ipv4_addr . ipv4_addr; }\n" +
-		" chain cut { type filter hook forward priority 0; policy accept;\n ip saddr . ip daddr @pairs drop\n }\n}\n")
+	// A service is cut where it is dialled, whoever dials: what goes to its port at its host, and what its host sends to
+	// that port elsewhere.
+	return s.nft("table bridge jepsen {\n set pairs { type ipv4_addr . ipv4_addr; }\n set ports { type ipv4_addr . inet_service; }\n" +
+		" chain cut { type filter hook forward priority 0; policy accept;\n ip saddr . ip daddr @pairs drop\n" +
+		" ip daddr . tcp dport @ports drop\n ip saddr . tcp dport @ports drop\n }\n}\n")
 }
 
 func (s *Site) nft(text string) error {
@@ -150,6 +153,19 @@ func (s *Site) Cut(pairs []Pair) error {
 			list = append(list, from.Addr+" . "+to.Addr)
 		}
 		text += "add element bridge jepsen pairs { " + strings.Join(list, ", ") + " }\n"
+	}
+	return s.nft(text)
+}
+
+// CutPort cuts a TCP port of one host; port 0 heals every port of every host.
+func (s *Site) CutPort(name string, port int) error {
+	text := "flush set bridge jepsen ports\n"
+	if port != 0 {
+		have, ok := s.hosts[name]
+		if !ok {
+			return fmt.Errorf("cut: no host %q", name)
+		}
+		text += fmt.Sprintf("add element bridge jepsen ports { %s . %d }\n", have.Addr, port)
 	}
 	return s.nft(text)
 }

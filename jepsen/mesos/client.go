@@ -209,3 +209,40 @@ func (c *Client) Get(ctx context.Context, addr, page string, out any) error {
 	}
 	return json.Unmarshal(data, out)
 }
+
+// Answer to a Request.
+type Answer struct {
+	Code     int
+	Location string // HOST:PORT of a redirection
+	Body     []byte
+}
+
+// Request makes one request of the operators' API. NotSent tells of an error whether the request surely had no effect.
+func (c *Client) Request(ctx context.Context, method, addr, page string, header map[string]string, body []byte) (*Answer, error) {
+	request, err := http.NewRequestWithContext(ctx, method, "http://"+addr+page, bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	for key, value := range header {
+		request.Header.Set(key, value)
+	}
+	response, err := c.http.Do(request)
+	if err != nil {
+		return nil, err
+	}
+	defer response.Body.Close()
+	out := &Answer{Code: response.StatusCode}
+	if out.Body, err = io.ReadAll(io.LimitReader(response.Body, 1<<20)); err != nil {
+		return nil, err
+	}
+	if location := response.Header.Get("Location"); location != "" {
+		out.Location, _ = authority(location)
+	}
+	return out, nil
+}
+
+// NotSent: the connection was not even made.
+func NotSent(err error) bool {
+	var notSent dialError
+	return errors.As(err, &notSent)
+}

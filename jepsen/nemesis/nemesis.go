@@ -46,8 +46,13 @@ type family struct {
 
 var families = map[string]family{
 	"F-01": {[]string{"leader", "leader", "one", "minority", "majority", "all"}, (*Nemesis).crash},
+	"F-02": {[]string{"leader", "leader", "one", "minority", "majority", "all"}, (*Nemesis).polite},
 	"F-03": {[]string{"leader", "leader", "any"}, (*Nemesis).pause},
 	"F-04": {[]string{"leader", "leader", "halves", "one"}, (*Nemesis).partition},
+	"F-05": {[]string{"bridge", "ring"}, (*Nemesis).intransitive},
+	"F-06": {[]string{"deaf-leader", "mute-leader", "deaf-follower"}, (*Nemesis).oneWay},
+	"F-07": {[]string{"leader"}, (*Nemesis).island},
+	"F-08": {[]string{"raft", "http", "agents"}, (*Nemesis).port},
 	"F-13": {[]string{"leader", "one", "majority", "all"}, (*Nemesis).power},
 	"F-14": {[]string{"leader", "one", "majority", "all"}, (*Nemesis).full},
 	"F-15": {[]string{"leader", "one"}, (*Nemesis).ioError},

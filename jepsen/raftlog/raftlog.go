@@ -20,7 +20,8 @@ import (
 // Folder of a run that holds the dumps.
 const Folder = "dump"
 
-// Entry of the log. Commands are words: accept:TASK,TASK  kill:TASK  acknowledge:TASK:UUID  config  NUMBER-of-the-field.
+// Entry of the log. Commands are words: accept:TASK,TASK  kill:TASK  acknowledge:TASK:UUID  config:REREGISTER-MS
+// NUMBER-of-the-field.
 type Entry struct {
 	Index, Term int64
 	Type        int    // 1 commands, 2 barrier, 3 configuration
@@ -109,7 +110,17 @@ const (
 func word(f field) (string, bool) {
 	switch f.number {
 	case fieldConfig:
-		return "config", true
+		word := "config"
+		ok := fields(f.bytes, func(part field) {
+			if part.number == 1 {
+				_ = fields(part.bytes, func(key field) {
+					if key.number == 1 {
+						word = "config:" + strconv.FormatUint(key.varint, 10)
+					}
+				})
+			}
+		})
+		return word, ok
 	case fieldAccept:
 		var tasks []string
 		good := true

@@ -36,6 +36,7 @@ type Options struct {
 	Seed     int64
 	Script   string  // path of the task's program
 	Failover float64 // failover_timeout, seconds
+	Commit   func()  // called when a call is known to be committed; may be nil
 }
 
 // Task as the framework knows it.
@@ -200,6 +201,9 @@ func (f *Framework) call(ctx context.Context, name string, note edn.Map, body ob
 }
 
 func (f *Framework) committed(sent time.Time) {
+	if f.Commit != nil {
+		f.Commit()
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if sent.After(f.durable) {

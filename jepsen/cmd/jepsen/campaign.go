@@ -126,7 +126,7 @@ func campaignCommand(args []string) int {
 	if c == nil {
 		return usageError("no campaign %q; there are %s", args[0], campaignNames())
 	}
-	o := campaignOptions{options: options{workloads: []string{"W-01", "W-02"}, faults: []string{c.family}}}
+	o := campaignOptions{options: options{workloads: []string{"W-01", "W-02", "W-08"}, faults: []string{c.family}}}
 	flags := flag.NewFlagSet("campaign "+c.name, flag.ContinueOnError)
 	flags.IntVar(&o.count, "count", c.count, "rounds in all")
 	flags.IntVar(&o.life, "life", c.life, "rounds in one life of a cluster")

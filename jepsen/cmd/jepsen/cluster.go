@@ -36,6 +36,8 @@ type cluster struct {
 	monitor  *mesos.Client
 	reader   *mesos.Client // for the final readings: more patient
 
+	commits chan struct{} // one place: something was committed
+
 	mu   sync.Mutex
 	seen map[int]status
 }
@@ -62,7 +64,7 @@ func agentAddr(i int) string  { return fmt.Sprintf("10.86.0.%d", 100+i) }
 func openCluster(o options, dir string, recorder *history.Recorder) (*cluster, error) {
 	hosts := []host.Host{{Name: clientHost, Addr: clientAddr}}
 	var peers, links []string
-	c := &cluster{recorder: recorder, seen: map[int]status{}}
+	c := &cluster{recorder: recorder, seen: map[int]status{}, commits: make(chan struct{}, 1)}
 	for i := 1; i <= o.masters; i++ {
 		hosts = append(hosts, host.Host{Name: fmt.Sprintf("m%d", i), Addr: masterAddr(i)})
 		peers = append(peers, fmt.Sprintf("%d=%s:5060", i, masterAddr(i)))
@@ -231,9 +233,42 @@ func (c *cluster) Cut(pairs [][2]int) error {
 	return c.site.Cut(out)
 }
 
+// Terminate is SIGTERM; false: the master runs on.
+func (c *cluster) Terminate(id int, limit time.Duration) bool {
+	c.masters[id-1].End(syscall.SIGTERM, limit)
+	return c.masters[id-1].Pid() == 0
+}
+
+func (c *cluster) CutPort(id, port int) error { return c.site.CutPort(fmt.Sprintf("m%d", id), port) }
+func (c *cluster) HealPorts() error           { return c.site.CutPort("", 0) }
+
+// committed is told by frameworks; AwaitCommit waits for the next time.
+func (c *cluster) committed() {
+	select {
+	case c.commits <- struct{}{}:
+	default:
+	}
+}
+
+func (c *cluster) AwaitCommit(limit time.Duration) bool {
+	select {
+	case <-c.commits: // an old one
+	default:
+	}
+	select {
+	case <-c.commits:
+		return true
+	case <-time.After(limit):
+		return false
+	}
+}
+
 // heal undoes whatever the nemesis may have left.
 func (c *cluster) heal() error {
 	if err := c.Cut(nil); err != nil {
+		return err
+	}
+	if err := c.HealPorts(); err != nil {
 		return err
 	}
 	for id := 1; id <= c.Size(); id++ {

@@ -68,7 +68,7 @@ func usageError(format string, args ...any) int {
 func runCommand(args []string) int {
 	o := options{}
 	flags := flag.NewFlagSet("run", flag.ContinueOnError)
-	workloads := flags.String("workload", "W-01,W-02", "workloads, by comma")
+	workloads := flags.String("workload", "W-01,W-02,W-08", "workloads, by comma")
 	faults := flags.String("faults", "F-01,F-03,F-04", "families of faults, by comma; none: no fault")
 	seconds := flags.Int("seconds", 60, "warm-up and faults; about 30 s more for start and final readings")
 	flags.Int64Var(&o.seed, "seed", time.Now().UnixNano()%1000000, "of the plan and of the frameworks")
@@ -82,8 +82,8 @@ func runCommand(args []string) int {
 	}
 	o.workloads, o.faults, o.seconds = list(*workloads), list(*faults), time.Duration(*seconds)*time.Second
 	for _, w := range o.workloads {
-		if w != "W-01" && w != "W-02" {
-			return usageError("unknown workload %q; there are W-01,W-02", w)
+		if w != "W-01" && w != "W-02" && w != "W-08" {
+			return usageError("unknown workload %q; there are W-01,W-02,W-08", w)
 		}
 	}
 	for _, f := range o.faults {

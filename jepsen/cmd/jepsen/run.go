@@ -5,11 +5,13 @@ import (
 	"context"
 	"fmt"
 	"math/rand"
+	"net"
 	"os"
 	"os/signal"
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -71,16 +73,17 @@ ended done
 // test is one run under way.
 type test struct {
 	options
-	label      string // before the name of the run's folder
-	path       string // of the run's folder
-	script     string
-	recorder   *history.Recorder
-	cluster    *cluster
-	frameworks []*workload.Framework
-	plan       []nemesis.Period // nil: drawn from the seed
-	warmUp     time.Duration
-	recovering bool // wait after each period until everything is back
-	quiet      time.Duration
+	label        string // before the name of the run's folder
+	path         string // of the run's folder
+	script       string
+	recorder     *history.Recorder
+	cluster      *cluster
+	frameworks   []*workload.Framework
+	stopRegister func()
+	plan         []nemesis.Period // nil: drawn from the seed
+	warmUp       time.Duration
+	recovering   bool // wait after each period until everything is back
+	quiet        time.Duration
 }
 
 func say(format string, args ...any) { fmt.Fprintf(os.Stderr, "jepsen: "+format+"\n", args...) }
@@ -235,6 +238,8 @@ func (t *test) play(ctx context.Context) error {
 	defer end()
 	var all sync.WaitGroup
 	t.makeFrameworks()
+	t.startRegister(ctx)
+	defer t.stopRegister()
 	for _, f := range t.frameworks {
 		all.Add(1)
 		go func(f *workload.Framework) {
@@ -257,7 +262,8 @@ func (t *test) makeFrameworks() {
 	add := func(name string, policy workload.Policy, failover float64) {
 		t.frameworks = append(t.frameworks, workload.New(workload.Options{Name: name, Policy: policy, Masters: t.cluster.http,
 			Calls: mesos.NewClient(dial, 5*time.Second), Streams: mesos.NewClient(dial, 2*time.Second), Recorder: t.recorder,
-			Seed: t.seed + int64(len(t.frameworks)), Script: t.script, Failover: failover}))
+			Seed: t.seed + int64(len(t.frameworks)), Script: t.script, Failover: failover,
+			Commit: t.cluster.committed}))
 	}
 	for _, w := range t.workloads {
 		switch w {
@@ -268,6 +274,51 @@ func (t *test) makeFrameworks() {
 			// No failover_timeout: a change of leader must not be taken for a framework that went away.
 			add("w02-a", &workload.Long{First: 12, Every: 3 * time.Second}, 0)
 		}
+	}
+}
+
+// startRegister is W-08: two clients that follow the leader, one pinned to each master, and one local reader of each.
+// stopRegister ends them before the logs are read, so that all they did is in there.
+func (t *test) startRegister(ctx context.Context) {
+	t.stopRegister = func() {}
+	wanted := false
+	for _, w := range t.workloads {
+		wanted = wanted || w == "W-08"
+	}
+	if !wanted {
+		return
+	}
+	ctx, end := context.WithCancel(ctx)
+	var all sync.WaitGroup
+	t.stopRegister = func() {
+		end()
+		all.Wait()
+	}
+	clients := int64(0)
+	next := &atomic.Int64{}
+	next.Store(workload.RegisterFirst)
+	add := func(pinned int, local bool, pause time.Duration) {
+		dials := &atomic.Int64{}
+		dial := t.cluster.site.Dialer(clientHost, time.Second)
+		counted := func(ctx context.Context, network, address string) (net.Conn, error) {
+			dials.Add(1)
+			return dial(ctx, network, address)
+		}
+		c := &workload.RegisterClient{Masters: t.cluster.http, Pinned: pinned, Local: local, Client: mesos.NewClient(counted, 2*time.Second),
+			Recorder: t.recorder, Seed: t.seed*100 + clients, Pause: pause, Next: next, Dials: dials.Load, Commit: t.cluster.committed}
+		clients++
+		all.Add(1)
+		go func() {
+			defer all.Done()
+			c.Run(ctx)
+		}()
+	}
+	for i := 0; i < 2; i++ {
+		add(-1, false, 30*time.Millisecond)
+	}
+	for i := range t.cluster.http {
+		add(i, false, 40*time.Millisecond)
+		add(i, true, 200*time.Millisecond)
 	}
 }
 
@@ -361,6 +412,7 @@ func (t *test) finish(ctx context.Context) error {
 			f.Drain(ctx, drainLimit)
 		}
 	})
+	t.stopRegister()
 	t.recorder.Event("run", "final", edn.Map{})
 	t.each(func(f *workload.Framework) { f.FinalRead(ctx, 10*time.Second) })
 	if err := t.readProcesses(); err != nil {
