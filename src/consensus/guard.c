@@ -230,6 +230,8 @@ struct guard *guard_new(struct raft_io *outer, struct raft_io *inner, const stru
     queue_init(&g->results);
     queue_init(&g->requests);
     queue_init(&g->reads);
+    queue_init(&g->asked);
+    g->read_number = config->rng(config->ctx) >> 3;
     inner->data = g;
     *outer = (struct raft_io){.version = inner->version, .impl = g};
     outer->init = guard_io_init;
@@ -249,6 +251,7 @@ void guard_free(struct guard *g) {
     if (g == NULL) return;
     CHECK_MAGIC(g, GUARD_MAGIC);
     held_free(g);
+    read_free(g);
     disk_free(g);
     raft_free(g->owed);
     g->magic = 0;
@@ -287,6 +290,13 @@ int guard_propose(struct guard *g, struct raft_apply *req, const struct raft_buf
     guard_settle(g);
     if (rv == 0) return 0;
     return rv == RAFT_NOMEM ? ERR_NOMEM : ERR_NOT_LEADER;
+}
+
+void guard_vouch(struct guard *g, const uint64_t *ids, unsigned n) {
+    CHECK(n <= GUARD_VOUCHED_MAX);
+    for (unsigned i = 0; i < n; i++)
+        g->vouched[i] = ids[i];
+    g->vouched_count = n;
 }
 
 bool guard_can_change(const struct guard *g) {

@@ -21,6 +21,8 @@
  * its receiver commit more than it verified L  a snapshot is refused while a configuration change is uncommitted;
  * truncating such a change restarts the process M  invariants are checked again after every entry into the core; a
  * breach ends the process
+ *   O  votes, their answers and the order to stand are heard from members only (guard_vouch names those that our own
+ * log does not know yet)
  *
  * It also owns the core's tick, time and random numbers: election timeout = election_ms + rank x 15 ms + U(0,5) ms,
  * where rank is our place by id among the voters other than the last known leader; a voter that has not heard from its
@@ -57,11 +59,14 @@
 #define GUARD_HELD_BYTES     (16u << 20) /* entry bytes of held requests */
 #define GUARD_WRITES_MAX     1024u       /* unfinished appends; more are a breach */
 #define GUARD_READS_MAX      4096u       /* waiting reads */
+#define GUARD_FORWARDED_MAX  256u        /* reads of followers that a leader answers at a time */
+#define GUARD_VOUCHED_MAX    16u
 
-/* Two message types of our own, beside those of raft_io: a read's probe and its answer. inner->send must carry them and
- * inner's recv must deliver them like the others; their payload is `timeout_now` (three integers: term, a round number
- * in last_log_index, and last_log_term). */
-enum { GUARD_IO_PROBE = 100, GUARD_IO_PROBE_RESULT = 101 };
+/* Four message types of our own, beside those of raft_io: a read's probe and its answer (the leader asks the others), a
+ * follower's read and its answer (it asks the leader). inner->send must carry them and inner's recv must deliver them
+ * like the others; their payload is `timeout_now` (three integers: term, a round or a read's number in last_log_index,
+ * and in last_log_term 1 for yes, or the index to read at, 0 for no). */
+enum { GUARD_IO_PROBE = 100, GUARD_IO_PROBE_RESULT = 101, GUARD_IO_READ = 102, GUARD_IO_READ_RESULT = 103 };
 
 struct guard; /* opaque */
 
@@ -151,6 +156,11 @@ bool guard_snapshot_allowed(const struct guard *g);
  * on it. */
 void guard_peer_dead(struct guard *g, uint64_t id);
 
+/* Replaces the ids that count as members besides those of our configuration: a newer committed configuration names
+ * them, which our log does not have yet. At most GUARD_VOUCHED_MAX. Without it a member that was away could not vote
+ * for one that was added meanwhile. */
+void guard_vouch(struct guard *g, const uint64_t *ids, unsigned n);
+
 /* One linearizable read. The caller owns the memory until the callback. */
 struct guard_read {
     void *data; /* the caller's */
@@ -158,14 +168,18 @@ struct guard_read {
      * answered within election_ms) or ERR_CLOSED. Called outside the core, possibly before guard_read_index returns. */
     void (*cb)(struct guard_read *read, int status, uint64_t index);
     struct queue link;    /* private, as all below */
-    uint64_t round;       /* first probe round that counts */
+    uint64_t round;       /* first probe round that counts; a follower's: its number at the leader */
     uint64_t index;       /* commit index when the read was accepted */
     uint64_t deadline_ms; /* */
 };
-/* Notes the commit index and asks a majority whether our term is still the newest. Returns 0 and cb fires once; or
- * ERR_NOT_LEADER (not leading, or no entry of our own term is committed yet), ERR_BUSY (GUARD_READS_MAX are waiting),
- * and cb does not fire. Results of AppendEntries are not used as proof: they do not tell which request they answer. */
+/* On a leader: notes the commit index and asks a majority whether our term is still the newest. Returns 0 and cb fires
+ * once; or ERR_NOT_LEADER (not leading, or no entry of our own term is committed yet), ERR_BUSY (GUARD_READS_MAX are
+ * waiting), and cb does not fire. Results of AppendEntries are not used as proof: they do not tell which request they
+ * answer. */
 int guard_read_index(struct guard *g, struct guard_read *read);
+/* The same on a follower that knows its leader: the leader does the above for us and tells the index. ERR_NOT_LEADER:
+ * no leader is known. Every leader that hears of it must know the two messages (they came with feature level 2). */
+int guard_read_follower(struct guard *g, struct guard_read *read);
 
 /* How often each correction changed something, in the order of the list above; for /metrics and for tests. */
 struct guard_counters {
@@ -182,8 +196,10 @@ struct guard_counters {
     uint64_t trains, commits_clamped;     /* K: messages beyond the first of a request; leader_commit lowered */
     uint64_t snapshots_refused;           /* L */
     uint64_t checks;                      /* M: entries into the core that were checked */
+    uint64_t strangers;                   /* O: messages of nodes that are no members */
     uint64_t held_dropped;                /* a held queue was full */
     uint64_t votes_repeated, votes_deferred, probes, leaders_forgotten, leaders_doubted;
+    uint64_t reads_forwarded; /* reads of followers that we answered as leader */
 };
 
 struct guard_peer_status {
@@ -226,7 +242,8 @@ enum guard_correction {
     GUARD_L = 1u << 11,
     GUARD_M = 1u << 12,
     GUARD_N = 1u << 13,
-    GUARD_ALL = (1u << 14) - 1
+    GUARD_O = 1u << 14,
+    GUARD_ALL = (1u << 15) - 1
 };
 void guard_test_off(struct guard *g, unsigned corrections);
 #endif

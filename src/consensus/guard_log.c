@@ -35,10 +35,10 @@ unsigned voters(const struct raft *r) {
     return n;
 }
 
-static bool is_member(const struct raft *r, raft_id id) {
+const struct raft_server *member_of(const struct raft *r, raft_id id) {
     for (unsigned i = 0; i < r->configuration.n; i++)
-        if (r->configuration.servers[i].id == id) return true;
-    return false;
+        if (r->configuration.servers[i].id == id) return &r->configuration.servers[i];
+    return NULL;
 }
 
 struct raft_progress *progress_of(struct raft *r, raft_id id) {
@@ -57,9 +57,10 @@ struct guard_peer *peer_of(struct guard *g, raft_id id) {
     struct guard_peer *free_slot = NULL;
     for (unsigned i = 0; i < GUARD_PEERS_MAX; i++) {
         if (g->peers[i].id == id && id != 0) return &g->peers[i];
-        if (free_slot == NULL && (g->peers[i].id == 0 || !is_member(g->r, g->peers[i].id))) free_slot = &g->peers[i];
+        if (free_slot == NULL && (g->peers[i].id == 0 || member_of(g->r, g->peers[i].id) == NULL))
+            free_slot = &g->peers[i];
     }
-    if (id == 0 || id == g->r->id || free_slot == NULL || !is_member(g->r, id)) return NULL;
+    if (id == 0 || id == g->r->id || free_slot == NULL || member_of(g->r, id) == NULL) return NULL;
     *free_slot = (struct guard_peer){.id = id};
     return free_slot;
 }

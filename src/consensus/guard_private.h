@@ -158,9 +158,14 @@ struct guard {
     /* reads */
     struct queue reads; /* guard_read */
     unsigned read_count;
-    uint64_t round;     /* last probe round begun */
-    uint64_t confirmed; /* highest round a majority confirmed */
-    uint64_t probe_ms;  /* when the last probes went out */
+    uint64_t round;       /* last probe round begun */
+    uint64_t confirmed;   /* highest round a majority confirmed */
+    uint64_t probe_ms;    /* when the last probes went out */
+    struct queue asked;   /* guard_read: those of a follower, which its leader answers */
+    uint64_t read_number; /* of the last of them; begins at random, so that no answer to an earlier life fits */
+    unsigned forwarded;   /* reads of followers among `reads` */
+    raft_id vouched[GUARD_VOUCHED_MAX];
+    unsigned vouched_count;
 
     struct guard_peer peers[GUARD_PEERS_MAX];
     struct guard_counters count;
@@ -183,7 +188,8 @@ raft_term log_term(const struct raft_log *log, raft_index index); /* 0: not ther
 unsigned voters(const struct raft *r);
 struct raft_progress *progress_of(struct raft *r, raft_id id); /* NULL: not leading, or not a member */
 bool leader_ready(const struct guard *g);
-struct guard_peer *peer_of(struct guard *g, raft_id id); /* NULL: not a member */
+const struct raft_server *member_of(const struct raft *r, raft_id id); /* or NULL */
+struct guard_peer *peer_of(struct guard *g, raft_id id);               /* NULL: not a member */
 
 /* guard_disk.c */
 void disk_bind(struct guard *g);
@@ -225,5 +231,6 @@ void read_tick(struct guard *g);
 void read_settle(struct guard *g);
 void read_message(struct guard *g, const struct raft_message *message);
 void read_fail(struct guard *g, int status);
+void read_free(struct guard *g); /* without a word to anybody */
 
 #endif

@@ -245,7 +245,20 @@ static void timeout_now(struct guard *g, struct raft_message *m) {
     g->timeout_now = held;
 }
 
+/* O: a node that was removed, or never was a member, decides nothing. Whose entries may be heard is the transport's to
+ * say: a joining node knows no member at all. */
+static bool stranger(struct guard *g, const struct raft_message *m) {
+    bool decides = m->type == RAFT_IO_REQUEST_VOTE || m->type == RAFT_IO_REQUEST_VOTE_RESULT ||
+                   m->type == RAFT_IO_TIMEOUT_NOW || m->type == GUARD_IO_READ;
+    if (!decides || !GUARD_ON(g, GUARD_O) || member_of(g->r, m->server_id) != NULL) return false;
+    for (unsigned i = 0; i < g->vouched_count; i++)
+        if (g->vouched[i] == m->server_id) return false;
+    g->count.strangers++;
+    return true;
+}
+
 static void dispatch(struct guard *g, struct raft_message *m) {
+    if (stranger(g, m)) return; /* none of these types holds memory */
     switch (m->type) {
     case RAFT_IO_APPEND_ENTRIES:
     case RAFT_IO_INSTALL_SNAPSHOT:
@@ -275,6 +288,8 @@ static void dispatch(struct guard *g, struct raft_message *m) {
         break;
     case GUARD_IO_PROBE:
     case GUARD_IO_PROBE_RESULT:
+    case GUARD_IO_READ:
+    case GUARD_IO_READ_RESULT:
         read_message(g, m);
         break;
     default:

@@ -21,6 +21,8 @@
 #define CRC_AT      60u /* in every format the sum is the last four bytes of the file, over all before it */
 #define VERSION_AT  8u  /* and magic and format are the first twelve */
 #define FILE_LARGER 4096u
+#define FLAGS_AT    56u
+#define FLAG_JOINED 1u
 
 static void identity_encode(const struct identity *id, uint8_t bytes[FILE_SIZE]) {
     memset(bytes, 0, FILE_SIZE);
@@ -30,6 +32,7 @@ static void identity_encode(const struct identity *id, uint8_t bytes[FILE_SIZE])
     store_u64(bytes + 32, id->node_id);
     store_u64(bytes + 40, id->created_ms);
     store_u64(bytes + 48, id->folder);
+    store_u32(bytes + FLAGS_AT, id->joined ? FLAG_JOINED : 0);
     store_u32(bytes + CRC_AT, crc32c(0, bytes, CRC_AT));
 }
 
@@ -91,6 +94,7 @@ int identity_read(struct disk *disk, struct identity *ret, struct err *err) {
     ret->node_id = load_u64(bytes + 32);
     ret->created_ms = load_u64(bytes + 40);
     ret->folder = load_u64(bytes + 48);
+    ret->joined = (load_u32(bytes + FLAGS_AT) & FLAG_JOINED) != 0;
     return 0;
 }
 

@@ -7,6 +7,7 @@
 #ifndef CONCLAVE_CONSENSUS_IDENTITY_H
 #define CONCLAVE_CONSENSUS_IDENTITY_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/err.h"
@@ -20,6 +21,7 @@ struct identity {
     uint64_t node_id;    /* never 0 */
     uint64_t created_ms; /* wall clock, display only */
     uint64_t folder;     /* random, another in each folder that was ever made; 0: made before there was one */
+    bool joined;         /* made by a node that waits to be added to a cluster: it never makes one itself */
 };
 
 /* The number by which other members know the folder: `folder`, or in an older folder what follows from the rest of the

@@ -149,6 +149,8 @@ static int put_message(struct buf *b, const struct raft_message *m) {
     case RAFT_IO_TIMEOUT_NOW:
     case GUARD_IO_PROBE:
     case GUARD_IO_PROBE_RESULT:
+    case GUARD_IO_READ:
+    case GUARD_IO_READ_RESULT:
         buf_append_u64(b, m->timeout_now.term);
         buf_append_u64(b, m->timeout_now.last_log_index);
         buf_append_u64(b, m->timeout_now.last_log_term);
@@ -323,7 +325,7 @@ static int get_install(struct cursor *c, struct raft_install_snapshot *ret) {
 }
 
 static int get_message(struct cursor *c, struct raft_message *m) {
-    m->type = get_byte(c, GUARD_IO_PROBE_RESULT);
+    m->type = get_byte(c, GUARD_IO_READ_RESULT);
     switch (m->type) {
     case RAFT_IO_APPEND_ENTRIES:
         return get_append_entries(c, &m->append_entries);
@@ -350,6 +352,8 @@ static int get_message(struct cursor *c, struct raft_message *m) {
     case RAFT_IO_TIMEOUT_NOW:
     case GUARD_IO_PROBE:
     case GUARD_IO_PROBE_RESULT:
+    case GUARD_IO_READ:
+    case GUARD_IO_READ_RESULT:
         m->timeout_now.term = get_number(c);
         m->timeout_now.last_log_index = get_number(c);
         m->timeout_now.last_log_term = get_number(c);

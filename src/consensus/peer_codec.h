@@ -9,7 +9,9 @@
  * Frames:
  *   HELLO    first on a connection, from the dialling side    struct peer_hello
  *   WELCOME  the other side's answer                          struct peer_hello
- *   REFUSED  or this; the connection ends behind it           u32 reason (enum peer_refusal)
+ *   REFUSED  or this; the connection ends behind it           u32 reason (enum peer_refusal), and to a stranger u64
+ *            index of the newest committed configuration that the refuser has, 0: it does not say
+ *   MEMBERS  may come before a HELLO                          see peer_members.h
  *   MESSAGE  one message of the core or of the guard          see peer_message_encode
  *   PING     how the sender is                                u64 number, struct peer_vitals
  *   PONG                                                      u64 number, echoed
@@ -52,6 +54,7 @@ enum peer_frame {
     PEER_FRAME_FILE = 10,
     PEER_FRAME_PIECE = 11,
     PEER_FRAME_TAKEN = 12,
+    PEER_FRAME_MEMBERS = 13,
 };
 
 /* What a connection is for. */
@@ -113,9 +116,9 @@ void peer_hello_encode(const struct peer_hello *hello, uint8_t ret[PEER_HELLO_BY
  * other fields are not judged. */
 int peer_hello_decode(const uint8_t *data, size_t len, struct peer_hello *ret);
 
-/* Appends `message` to `ret`. All types of the core and the guard's two; of RAFT_IO_INSTALL_SNAPSHOT everything but the
- * data. server_id and server_address are not part of it. ERR_LIMIT (over PEER_MESSAGE_MAX, over what `ret` may hold, or
- * no memory), ERR_INVALID (unknown type, or a configuration over its bounds); `ret` is as it was then. */
+/* Appends `message` to `ret`. All types of the core and the guard's four; of RAFT_IO_INSTALL_SNAPSHOT everything but
+ * the data. server_id and server_address are not part of it. ERR_LIMIT (over PEER_MESSAGE_MAX, over what `ret` may
+ * hold, or no memory), ERR_INVALID (unknown type, or a configuration over its bounds); `ret` is as it was then. */
 int peer_message_encode(const struct raft_message *message, struct buf *ret);
 
 /* Reads one message; server_id and server_address are left 0 and NULL. An installed snapshot comes with data.base NULL

@@ -153,6 +153,11 @@ void peers_members_keep(struct peers *p, const uint64_t *ids, unsigned n) {
     }
 }
 
+void peers_members_tell(struct peers *p, const struct peer_members *members) {
+    CHECK_MAGIC(p, PEERS_MAGIC);
+    p->members = *members;
+}
+
 /* AppendEntries stay in order, in the bulk lane; everything else is small, independent of order, and urgent. */
 static enum link_lane lane_of(const struct raft_message *message) {
     return message->type == RAFT_IO_APPEND_ENTRIES ? LINK_BULK : LINK_CONTROL;

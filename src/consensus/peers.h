@@ -11,6 +11,8 @@
  *
  * A connection is believed only behind a HELLO with our protocol, our cluster id, our node id as its target, a member's
  * id as its source and the folder that we know under that id (pins.h); others are told why, cut, counted and logged.
+ * Before its hello a peer may show who the members are (peer_members.h): so one that was away lets those in that were
+ * added meanwhile, and a removed one learns from the refusal that it was removed.
  *
  * Who is dead: a closed connection says nothing by itself. We dial again at once; when that is refused and the peer has
  * no connection to us either, or another process (nonce) answers under its id, then the process we knew is gone and
@@ -31,6 +33,7 @@
 
 #include "base/err.h"
 #include "consensus/peer_codec.h"
+#include "consensus/peer_members.h"
 #include "net/net.h"
 
 #define PEERS_MAX               15u         /* members other than ourselves */
@@ -87,6 +90,11 @@ struct peers_config {
     void (*vitals)(void *ctx, struct peer_vitals *ret);
     void (*told)(void *ctx, uint64_t id, const struct peer_vitals *vitals);
     struct peers_files files;
+    /* `from`, perhaps a stranger, shows the newest committed configuration that it has, before its hello is judged:
+     * here peers_member_set may make it a member. May be NULL. */
+    void (*introduced)(void *ctx, uint64_t from, const struct peer_members *members);
+    /* `by` refuses us: we are not in the committed configuration of entry `index`. May be NULL. */
+    void (*removed)(void *ctx, uint64_t by, uint64_t index);
 };
 
 /* Listens. Nobody is dialled, and everybody is a stranger, until peers_member_set. Errors: ERR_INVALID (address),
@@ -98,6 +106,10 @@ int peers_open(const struct peers_config *config, struct peers **ret, struct err
 int peers_member_set(struct peers *peers, uint64_t id, const char *address, struct err *err);
 /* Forgets every member that is not among `ids`, and cuts its connections. */
 void peers_members_keep(struct peers *peers, const uint64_t *ids, unsigned n);
+
+/* The newest committed configuration that we have: shown to whoever we dial, and its index told to strangers that we
+ * refuse. The one that a cluster was made with (index 1) need not be shown: whoever has a log has it. */
+void peers_members_tell(struct peers *peers, const struct peer_members *members);
 
 /* Sends one message to message->server_id, encoded before the call returns. Returns 0, or RAFT_NOCONNECTION (unknown,
  * not connected) or RAFT_BUSY (its queue is full), RAFT_NOMEM. A snapshot's data must stay valid until `cb`, which then

@@ -60,7 +60,13 @@ void peer_meet(struct peer *peer, const struct peer_hello *hello) {
 
 static void out_open_cb(void *ctx, struct link *link) {
     struct peer *peer = ctx;
+    struct peers *p = peer->peers;
     if (peer->out != link) return;
+    if (p->members.index > 1) {
+        buf_clear(&p->scratch);
+        peer_members_encode(&p->members, &p->scratch);
+        (void)link_send(link, LINK_CONTROL, PEER_FRAME_MEMBERS, p->scratch.data, p->scratch.len, NULL, 0);
+    }
     uint8_t hello[PEER_HELLO_BYTES];
     peer_hello_for(peer, PEER_STREAM_MESSAGES, hello);
     (void)link_send(link, LINK_CONTROL, PEER_FRAME_HELLO, hello, sizeof hello, NULL, 0);
@@ -99,15 +105,17 @@ static void welcome(struct peer *peer, const uint8_t *payload, size_t len) {
 }
 
 static void refused(struct peer *peer, const uint8_t *payload, size_t len) {
-    uint32_t why = len == 4 ? load_u32(payload) : 0;
+    struct peers *p = peer->peers;
+    uint32_t why = len >= 4 ? load_u32(payload) : 0;
+    uint64_t index = why == PEER_REFUSED_STRANGER && len == 12 ? load_u64(payload + 4) : 0;
     if (!peer->failure_logged)
         log_event(LOG_WARN, "peer_refused_us", "peer=%" PRIu64 " address=%s why=%s", peer->id, peer->text,
                   peer_refusal_text(why));
     peer->failure_logged = true;
     peer->attempts = ATTEMPTS_MAX;
     link_close(peer->out);
-    struct peers *p = peer->peers;
     if (why == PEER_REFUSED_FOLDER && p->config.disowned) p->config.disowned(p->config.ctx, peer->id);
+    if (index != 0 && p->config.removed) p->config.removed(p->config.ctx, peer->id, index);
 }
 
 static void out_frame_cb(void *ctx, struct link *link, uint16_t type, const uint8_t *payload, size_t len) {
@@ -205,9 +213,10 @@ static void inbound_refuse(struct inbound *in, const struct peer_hello *hello, e
         log_event(LOG_WARN, "peer_refused", "from=%s id=%" PRIu64 " why=%s", address_format(link_peer(in->link), from),
                   hello->from, peer_refusal_text(why));
     }
-    uint8_t code[4];
+    uint8_t code[12];
     store_u32(code, why);
-    (void)link_send(in->link, LINK_CONTROL, PEER_FRAME_REFUSED, code, sizeof code, NULL, 0);
+    store_u64(code + 4, peer_members_find(&p->members, hello->from) ? 0 : p->members.index);
+    (void)link_send(in->link, LINK_CONTROL, PEER_FRAME_REFUSED, code, why == PEER_REFUSED_STRANGER ? 12 : 4, NULL, 0);
     link_close(in->link);
 }
 
@@ -224,6 +233,25 @@ static void inbound_adopt(struct inbound *in, struct peer *peer, uint32_t stream
     link_established(in->link);
 }
 
+static enum peer_refusal hello_judge(const struct peers *p, const struct peer_hello *hello, const struct peer *peer) {
+    if (hello->protocol != PEER_PROTOCOL) return PEER_REFUSED_PROTOCOL;
+    if (memcmp(hello->cluster_id, p->config.cluster_id, sizeof hello->cluster_id) != 0) return PEER_REFUSED_CLUSTER;
+    if (hello->from == p->config.node_id) return PEER_REFUSED_SELF;
+    if (peer == NULL) return PEER_REFUSED_STRANGER;
+    return hello->to != p->config.node_id ? PEER_REFUSED_TARGET : 0;
+}
+
+/* Kept until the hello says whose it is. */
+static void inbound_members(struct inbound *in, const uint8_t *payload, size_t len) {
+    struct peer_members *intro = in->intro ? NULL : calloc(1, sizeof *intro);
+    if (intro == NULL || peer_members_decode(payload, len, intro) != 0) {
+        free(intro);
+        inbound_malformed(in, "members");
+        return;
+    }
+    in->intro = intro;
+}
+
 static void inbound_hello(struct inbound *in, const uint8_t *payload, size_t len) {
     struct peers *p = in->peers;
     struct peer_hello hello;
@@ -232,18 +260,14 @@ static void inbound_hello(struct inbound *in, const uint8_t *payload, size_t len
         inbound_malformed(in, "hello");
         return;
     }
+    bool ours = hello.protocol == PEER_PROTOCOL && hello.to == p->config.node_id &&
+                memcmp(hello.cluster_id, p->config.cluster_id, sizeof hello.cluster_id) == 0;
+    if (in->intro && ours && hello.from != p->config.node_id && p->config.introduced)
+        p->config.introduced(p->config.ctx, hello.from, in->intro);
+    free(in->intro);
+    in->intro = NULL;
     struct peer *peer = peers_find(p, hello.from);
-    enum peer_refusal why = 0;
-    if (hello.protocol != PEER_PROTOCOL)
-        why = PEER_REFUSED_PROTOCOL;
-    else if (memcmp(hello.cluster_id, p->config.cluster_id, sizeof hello.cluster_id) != 0)
-        why = PEER_REFUSED_CLUSTER;
-    else if (hello.from == p->config.node_id)
-        why = PEER_REFUSED_SELF;
-    else if (peer == NULL)
-        why = PEER_REFUSED_STRANGER;
-    else if (hello.to != p->config.node_id)
-        why = PEER_REFUSED_TARGET;
+    enum peer_refusal why = hello_judge(p, &hello, peer);
     int met = why == 0 && p->config.meet ? p->config.meet(p->config.ctx, hello.from, hello.folder) : 0;
     if (met == ERR_FORBIDDEN) why = PEER_REFUSED_FOLDER;
     if (why != 0) {
@@ -309,6 +333,8 @@ static void inbound_frame_cb(void *ctx, struct link *link, uint16_t type, const 
     if (in->peer == NULL) {
         if (type == PEER_FRAME_HELLO)
             inbound_hello(in, payload, len);
+        else if (type == PEER_FRAME_MEMBERS)
+            inbound_members(in, payload, len);
         else
             inbound_malformed(in, "no hello");
     } else if (type == PEER_FRAME_MESSAGE && in->stream == PEER_STREAM_MESSAGES) {
@@ -335,6 +361,7 @@ static void inbound_close_cb(void *ctx, struct link *link, enum link_reason reas
     if (peer && peer->bulk == in) peer->bulk = NULL;
     inbound_bulk_end(in);
     queue_remove(&in->queue);
+    free(in->intro);
     bool messages = in->stream == PEER_STREAM_MESSAGES;
     free(in);
     if (peer == NULL || !messages || peer->in != NULL) return;

@@ -48,8 +48,9 @@ struct inbound {
     uint32_t stream;   /* enum peer_stream, once known */
     bool installing;   /* a snapshot comes: `install`, without its data */
     struct raft_message install;
-    uint64_t size, received; /* of its file, in all and so far */
-    uint8_t *memory;         /* without files: the bytes so far */
+    uint64_t size, received;    /* of its file, in all and so far */
+    uint8_t *memory;            /* without files: the bytes so far */
+    struct peer_members *intro; /* shown before the hello, or NULL */
 };
 
 struct peers {
@@ -60,10 +61,11 @@ struct peers {
     struct link_server *server;
     struct peer slots[PEERS_MAX];
     struct queue inbounds;
-    struct inbound *receiving; /* whose file it is that files.receive deals with, or NULL */
-    uv_timer_t ticker;         /* pings and stalls */
-    struct buf scratch;        /* the message being encoded */
-    unsigned pending;          /* links of ours, handles and the server, which must end before we may */
+    struct inbound *receiving;   /* whose file it is that files.receive deals with, or NULL */
+    uv_timer_t ticker;           /* pings and stalls */
+    struct buf scratch;          /* the message being encoded */
+    unsigned pending;            /* links of ours, handles and the server, which must end before we may */
+    struct peer_members members; /* to be shown; index 0: none */
     bool closing;
     void (*closed)(void *ctx);
     void *closed_ctx;

@@ -73,28 +73,6 @@ static void tell_view(struct replica *r) {
     r->app.role_changed(r->app.ctx, replica_role_of(&now), now.term, now.leader_id);
 }
 
-/* Peers are who the configuration in the log says they are. */
-static void follow_configuration(struct replica *r) {
-    const struct raft *core = &r->core;
-    if (core->configuration_index == r->configuration_seen &&
-        core->configuration_uncommitted_index == r->configuration_uncommitted_seen)
-        return;
-    if (core->configuration.n == 0) return;
-    r->configuration_seen = core->configuration_index;
-    r->configuration_uncommitted_seen = core->configuration_uncommitted_index;
-    uint64_t ids[PEERS_MAX + 1];
-    unsigned n = 0;
-    for (unsigned i = 0; i < core->configuration.n && n < PEERS_MAX + 1; i++)
-        ids[n++] = core->configuration.servers[i].id;
-    peers_members_keep(r->peers, ids, n);
-    for (unsigned i = 0; i < core->configuration.n; i++) {
-        const struct raft_server *server = &core->configuration.servers[i];
-        struct err err;
-        if (peers_member_set(r->peers, server->id, server->address, &err) != 0)
-            log_event(LOG_ERROR, "member_unusable", "text=\"%s\"", err.text);
-    }
-}
-
 static void apply_slice(struct replica *r) {
     replica_apply(r, REPLICA_SLICE_US);
 }
@@ -103,9 +81,9 @@ static void turn_cb(uv_check_t *check) {
     struct replica *r = check->data;
     CHECK_MAGIC(r, REPLICA_MAGIC);
     if (r->closing) return;
-    static void (*const steps[])(struct replica *
-                                 r) = {follow_configuration, tell_view,          apply_slice,  replica_snapshot_turn,
-                                       replica_tell_dropped, replica_reads_turn, replica_flush};
+    static void (*const steps[])(struct replica * r) = {
+        replica_members_follow, tell_view,           apply_slice,        replica_snapshot_turn,
+        replica_tell_dropped,   replica_change_turn, replica_reads_turn, replica_flush};
     for (size_t i = 0; i < sizeof steps / sizeof *steps && !r->closing && !r->fatal.pending; i++)
         steps[i](r); /* any of them may have had the application close us */
     if (r->closing) return;
@@ -225,6 +203,7 @@ static void teardown_last(struct replica *r) {
     CHECK(queue_empty(&r->in_flight));
     replica_tell_dropped(r);
     replica_reads_fail(r, ERR_CLOSED);
+    replica_change_close(r);
     if (r->guard) guard_free(r->guard);
     if (r->disk) disk_close(r->disk);
     r->pending = 3 + (r->net_ours && r->net != NULL);
@@ -286,16 +265,21 @@ static int check_config(const struct replica_config *config, struct err *err) {
 static int open_store(struct replica *r, const struct replica_config *config, struct err *err) {
     int rv = disk_file_open(config->data_dir, r->loop, &r->disk, err);
     if (rv != 0) return rv;
-    struct identity identity = {.node_id = config->node_id, .created_ms = clock_wall_ms()}, found;
+    struct identity identity = {.node_id = config->node_id, .created_ms = clock_wall_ms(), .joined = config->join},
+                    found;
     do
         identity.folder = rng_next(&r->rng);
     while (identity.folder == 0);
     memcpy(identity.cluster_id, config->cluster_id, sizeof identity.cluster_id);
     rv = identity_read(r->disk, &found, err);
-    if (rv == ERR_NOT_FOUND) rv = identity_format(r->disk, &identity, err);
+    if (rv == ERR_NOT_FOUND) {
+        found = identity;
+        rv = identity_format(r->disk, &identity, err);
+    }
     if (rv == 0) rv = identity_check(r->disk, &identity, err);
     if (rv == 0) rv = replica_gate_open(r, config->reinstall, err);
     if (rv != 0) return rv;
+    r->joined = found.joined;
     struct store_config store = {.disk = r->disk,
                                  .node_id = config->node_id,
                                  .segment_bytes = config->segment_bytes,
@@ -321,7 +305,9 @@ static int open_peers(struct replica *r, const struct replica_config *config, st
                                  .folder = identity_folder(&r->pins.identity),
                                  .meet = replica_gate_meet,
                                  .accepted = replica_gate_accepted,
-                                 .disowned = replica_gate_disowned};
+                                 .disowned = replica_gate_disowned,
+                                 .introduced = replica_members_introduced,
+                                 .removed = replica_members_removed};
     memcpy(peers.cluster_id, config->cluster_id, sizeof peers.cluster_id);
     replica_files(r, &peers.files);
     _Static_assert(sizeof peers.program_version == REPLICA_VERSION_MAX, "one length of a version");
@@ -346,7 +332,7 @@ static int bootstrap(struct replica *r, const struct replica_config *config, str
     for (unsigned i = 0; i < config->member_count && rv == 0; i++)
         rv = raft_configuration_add(&configuration, config->members[i].id, config->members[i].address, RAFT_VOTER);
     if (rv != 0) rv = err_set(err, ERR_INVALID, "member %u: %s", config->member_count, raft_strerror(rv));
-    if (rv == 0 && config->member_count > 0) {
+    if (rv == 0 && config->member_count > 0 && !r->joined) {
         rv = raft_bootstrap(&r->core, &configuration);
         if (rv == RAFT_CANTBOOTSTRAP)
             rv = 0;
@@ -434,12 +420,12 @@ int replica_open(uv_loop_t *loop, const struct replica_config *config, const str
         teardown(r);
         return rv;
     }
-    follow_configuration(r);
+    replica_members_follow(r);
     compare_members(r, config);
-    for (unsigned i = 0; r->core.configuration.n == 0 && i < config->member_count; i++)
-        (void)peers_member_set(r->peers, config->members[i].id, config->members[i].address, NULL);
     CHECK(uv_check_start(&r->check, turn_cb) == 0);
     replica_wake(r);
+    if (r->core.configuration.n == 0)
+        log_event(LOG_INFO, "waiting_to_be_added", "node=%" PRIu64 " listen=%s", config->node_id, config->listen);
     log_event(LOG_INFO, "replica_open", "node=%" PRIu64 " listen=%s term=%llu last=%llu snapshot=%llu", config->node_id,
               config->listen, r->core.current_term, raft_last_index(&r->core), r->core.log.snapshot.last_index);
     *ret = r;

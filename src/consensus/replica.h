@@ -75,7 +75,8 @@ struct replica_app {
      * A restore that returns non-zero is fatal; its bytes are borrowed. */
     int (*snapshot)(void *ctx, struct buf *ret);
     int (*restore)(void *ctx, const uint8_t *data, size_t len, struct err *err);
-    /* The process must end with `exit_status` (1: restart me; 4: corrupt or incompatible); `why` has been logged.
+    /* The process must end with `exit_status` (1: restart me; 4: corrupt or incompatible; 0: we were removed from the
+     * cluster, there is nothing left to do); `why` has been logged.
      * Does not return to the replica's benefit: nothing is promised after it. */
     void (*fatal)(void *ctx, int exit_status, const char *why);
 };
@@ -92,6 +93,9 @@ struct replica_config {
     const char *listen;                                 /* HOST:PORT of our peer port */
     struct replica_member members[REPLICA_MEMBERS_MAX]; /* the voters a pristine folder is bootstrapped with */
     unsigned member_count;
+    /* A pristine folder is not bootstrapped: the node waits until the cluster has added it (replica_change) and its
+     * leader calls. `members` may then be just ourselves. The folder remembers it. */
+    bool join;
     unsigned heartbeat_ms;   /* 50 */
     unsigned election_ms;    /* 300 */
     uint64_t segment_bytes;  /* of a log segment; 0 = 64 MiB */
@@ -116,14 +120,54 @@ int replica_open(uv_loop_t *loop, const struct replica_config *config, const str
 void replica_close(struct replica *replica, void (*closed)(void *ctx), void *ctx);
 
 /* Queues one command (bytes are copied, 1..REPLICA_COMMAND_MAX). Commands of one loop turn share an entry.
- * Returns 0 and the ticket comes back once (a NULL ticket does not); or ERR_NOT_LEADER, ERR_BUSY (queue of 64 MiB or
+ * Returns 0 and the ticket comes back once (a NULL ticket does not); or ERR_NOT_LEADER (also while leadership is handed
+ * over), ERR_BUSY (queue of 64 MiB or
  * 200,000 commands is full, or the disk's soft reserve is reached), ERR_LIMIT, and the ticket does not come back. */
 int replica_propose(struct replica *replica, const uint8_t *command, size_t len, void *ticket);
 
 /* Linearizable read: cb(ctx, 0) once this node has applied everything that was committed anywhere before the call; or
- * cb(ctx, ERR_NOT_LEADER | ERR_NO_QUORUM | ERR_CLOSED). Called exactly once, at most 1 s later, never inside the call.
- * Only the leader answers in this version. */
+ * cb(ctx, ERR_NO_QUORUM | ERR_CLOSED). Called exactly once, at most 1 s later, never inside the call. The leader asks a
+ * majority, a follower asks its leader; without a leader it waits for one. */
 void replica_read(struct replica *replica, void (*cb)(void *ctx, int status), void *ctx);
+
+/* ---- membership: replica_members.c ---- */
+
+enum replica_change_type {
+    REPLICA_ADD,     /* a new node, as a learner: it gets the log and has no vote */
+    REPLICA_PROMOTE, /* a learner becomes a voter, once it has caught up */
+    REPLICA_DEMOTE,  /* a voter becomes a learner */
+    REPLICA_REMOVE,
+    REPLICA_TRANSFER /* another voter becomes the leader */
+};
+
+struct replica_change {
+    enum replica_change_type type;
+    uint64_t id;         /* ADD: never used before. TRANSFER: 0 = the voter that is furthest, of those that answer */
+    const char *address; /* ADD: HOST:PORT of its peer port */
+    bool force;          /* also if fewer than a majority of the voters would be alive afterwards */
+};
+
+/* Changes the membership, one change at a time, on the leader. Returns 0 and done(ctx, status, why) comes once, later:
+ *   0                    committed (TRANSFER: another one leads)
+ *   ERR_UNKNOWN_OUTCOME  leadership was lost meanwhile: look who the members are
+ *   ERR_TIMEOUT          the learner did not catch up; or the other did not take over, and we lead on
+ *   ERR_CLOSED
+ * or an error whose text says what to do, and done never comes: ERR_NOT_LEADER, ERR_BUSY (a change is under way, or the
+ * leader has not committed anything yet), ERR_NOT_FOUND (no such member), ERR_EXISTS (the id or the address is taken,
+ * or the role is already so), ERR_LIMIT (REPLICA_MEMBERS_MAX), ERR_INVALID (address; the last voter), ERR_NO_QUORUM
+ * (too few voters would be alive; `force` overrides), ERR_FORBIDDEN (the leader itself: hand over first; a learner too
+ * far behind; a target that is no voter). While leadership is handed over nothing is proposed: what is under way is
+ * committed first, and replica_status.handing_over is true. It takes an election timeout at most, plus
+ * REPLICA_DRAIN_MS. */
+#define REPLICA_DRAIN_MS        100u
+#define REPLICA_PROMOTE_LAG_MAX 2000u /* entries that a learner may be behind when it is to be promoted */
+int replica_change(struct replica *replica, const struct replica_change *change,
+                   void (*done)(void *ctx, int status, const char *why), void *ctx, struct err *err);
+const char *replica_change_name(enum replica_change_type type); /* "add" */
+/* Nothing new may be proposed: leadership is being handed over. */
+bool replica_handing_over(const struct replica *replica);
+/* The highest id among the members, as far as this node knows. */
+uint64_t replica_highest_id(const struct replica *replica);
 
 struct replica_peer_status {
     uint64_t id;
@@ -144,6 +188,10 @@ struct replica_status {
     uint64_t log_bytes, disk_free_bytes;
     uint64_t writes, fsync_p50_us, fsync_p99_us; /* durable writes since start, and their latency */
     uint64_t pending_commands, pending_bytes;
+    uint64_t configuration_index; /* of the entry that says who the members are */
+    int64_t change_ms;            /* since a change of the membership is under way; -1 none is */
+    enum replica_change_type change;
+    uint64_t change_id;
     unsigned peer_count; /* ourselves included */
     struct replica_peer_status peers[REPLICA_MEMBERS_MAX];
 };

@@ -33,7 +33,8 @@ bool replica_gate_passes(const struct replica *r, const struct raft_message *mes
 }
 
 bool replica_gate_ticks(const struct replica *r) {
-    return r->pins.admitted && r->barred == 0;
+    /* A learner has no election to begin, and its reads need the time. */
+    return r->barred == 0 && (r->pins.admitted || !is_voter(r, r->config.node_id));
 }
 
 /* How many other voters there are, and how many of them have accepted our folder. */

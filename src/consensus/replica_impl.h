@@ -8,6 +8,7 @@
  *   replica_propose.c  batching of commands, and their tickets
  *   replica_read.c     linearizable reads, and reading the log
  *   replica_gate.c     whether this node may take part: new, wiped and reinstalled folders
+ *   replica_members.c  who the members are, and changes of that
  *   replica_status.c   status and counters
  *
  * The turn. What the core, the store and the network call back with is only noted; once a loop turn, behind the poll
@@ -44,9 +45,9 @@
 #define REPLICA_TRAILING_MIN      4u
 #define REPLICA_BEHIND_MS         10000u /* a peer not heard from for so long needs no log kept */
 #define REPLICA_READ_MS           1000u
+#define REPLICA_ASK_MS            5u  /* pause before a read is asked for again */
 #define REPLICA_READS_OUT_MAX     64u /* probes under way; further reads wait and share the next */
 #define REPLICA_INSTALL_MS        5000u
-
 /* Commands on their way into one entry; afterwards, their tickets on the way back. */
 struct batch {
     struct queue queue; /* in waiting, in_flight or lost; or alone, held by an item of the applier */
@@ -73,6 +74,23 @@ struct item {
     uint64_t state_bytes;
     size_t len;
     uint8_t data[];
+};
+
+/* The one change of the membership that may be under way. */
+struct change {
+    bool busy;
+    enum { CHANGE_BEGIN, CHANGE_DRAIN, CHANGE_CORE } step; /* to be begun; waiting for proposals; the core has it */
+    bool learner_next;                                     /* ADD: in the configuration, to be made a learner next */
+    bool answered;                                         /* by the core: `status` is its RAFT_* code */
+    int status;
+    enum replica_change_type type;
+    uint64_t id;
+    char address[REPLICA_ADDRESS_MAX];
+    uint64_t since_ms;
+    struct raft_change request;
+    struct raft_transfer transfer;
+    void (*done)(void *ctx, int status, const char *why);
+    void *ctx;
 };
 
 struct fatal {
@@ -114,6 +132,13 @@ struct replica {
     uint64_t configuration_seen;  /* index of the configuration that peers knows */
     uint64_t configuration_uncommitted_seen;
 
+    /* replica_members.c */
+    bool joined;                 /* the folder was made to join: never bootstrapped */
+    bool members_followed;       /* once, at least */
+    uint64_t told_members;       /* index of the committed configuration that peers shows */
+    struct peer_members vouched; /* a newer configuration than ours, shown by a peer; index 0: none */
+    struct change change;
+
     /* replica_propose.c */
     struct queue waiting, in_flight, lost; /* of struct batch */
     unsigned in_flight_count;
@@ -137,6 +162,7 @@ struct replica {
     struct queue reads;  /* new ones */
     struct queue probes; /* of struct probe: asked, or waiting to be applied */
     unsigned probes_out;
+    uint64_t ask_ms; /* not before: the last question was answered with no */
 
     /* replica_gate.c */
     struct pins pins;
@@ -220,6 +246,15 @@ void replica_gate_tick(struct replica *r);
 int replica_gate_meet(void *ctx, uint64_t id, uint64_t folder);
 void replica_gate_accepted(void *ctx, uint64_t id);
 void replica_gate_disowned(void *ctx, uint64_t id);
+/* replica_members.c */
+/* Peers are who the configuration in the log says they are, and whom a newer one names that a peer has shown. */
+void replica_members_follow(struct replica *r);
+void replica_members_introduced(void *ctx, uint64_t from, const struct peer_members *members);
+void replica_members_removed(void *ctx, uint64_t by, uint64_t index);
+/* Goes on with a change, or ends it. */
+void replica_change_turn(struct replica *r);
+/* Ends it with ERR_CLOSED. */
+void replica_change_close(struct replica *r);
 
 /* replica_read.c */
 void replica_reads_turn(struct replica *r);

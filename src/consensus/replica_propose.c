@@ -48,7 +48,8 @@ static int batch_add(struct batch *batch, const uint8_t *command, size_t len, vo
 
 int replica_propose(struct replica *r, const uint8_t *command, size_t len, void *ticket) {
     CHECK_MAGIC(r, REPLICA_MAGIC);
-    if (r->closing || r->fatal.pending || r->view.role != GUARD_LEADER) return ERR_NOT_LEADER;
+    if (r->closing || r->fatal.pending || r->view.role != GUARD_LEADER || replica_handing_over(r))
+        return ERR_NOT_LEADER;
     if (len == 0 || len > REPLICA_COMMAND_MAX) return ERR_LIMIT;
     if (r->waiting_commands >= REPLICA_QUEUE_COMMANDS || r->waiting_bytes + len > REPLICA_QUEUE_BYTES) return ERR_BUSY;
     if (r->space.free_bytes < r->space.soft_bytes) return ERR_BUSY;

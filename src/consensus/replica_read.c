@@ -47,18 +47,27 @@ static void answer(struct queue *reads, int status, uint64_t before_ms) {
 static void probe_cb(struct guard_read *read, int status, uint64_t index) {
     struct probe *probe = read->data;
     probe->answered = true;
-    probe->status = status == ERR_TIMEOUT ? ERR_NO_QUORUM : status;
+    probe->status = status;
     probe->index = index;
     replica_wake(probe->replica);
 }
 
-/* Asks for the new reads. Those of a leader that is not ready yet wait for it. */
-static void ask(struct replica *r) {
-    if (queue_empty(&r->reads)) return;
-    if (r->view.role != GUARD_LEADER) {
-        answer(&r->reads, ERR_NOT_LEADER, 0);
-        return;
-    }
+/* Moves all of `from` to the end of `to`. (In one piece: GCC 12 makes an endless loop of taking one after another here,
+ * with strict aliasing.) */
+static void take_over(struct queue *from, struct queue *to) {
+    if (queue_empty(from)) return;
+    from->next->prev = to->prev;
+    to->prev->next = from->next;
+    from->prev->next = to;
+    to->prev = from->prev;
+    queue_init(from);
+}
+
+/* Asks for the new reads. Those of a leader that is not ready yet, or of a node that knows no leader, wait. */
+static void ask(struct replica *r, uint64_t now) {
+    bool leader = r->view.role == GUARD_LEADER;
+    bool follower = r->view.role == GUARD_FOLLOWER && r->view.leader_id != 0;
+    if (queue_empty(&r->reads) || (!leader && !follower) || now < r->ask_ms) return;
     if (r->probes_out >= REPLICA_READS_OUT_MAX) return;
     struct probe *probe = calloc(1, sizeof *probe);
     if (probe == NULL) return;
@@ -68,30 +77,38 @@ static void ask(struct replica *r) {
     queue_init(&probe->waiting);
     queue_push(&r->probes, &probe->queue);
     r->probes_out++;
-    if (guard_read_index(r->guard, &probe->read) != 0) {
+    if ((leader ? guard_read_index(r->guard, &probe->read) : guard_read_follower(r->guard, &probe->read)) != 0) {
+        r->ask_ms = now + REPLICA_ASK_MS;
         queue_remove(&probe->queue);
         r->probes_out--;
         free(probe);
         return;
     }
-    while (!queue_empty(&r->reads)) {
-        struct queue *first = r->reads.next;
-        queue_remove(first);
-        queue_push(&probe->waiting, first);
-    }
+    take_over(&r->reads, &probe->waiting);
+}
+
+/* Nobody was to be had who leads: until their time is up they wait for the next who does. They are older than all that
+ * have not been asked for. */
+static void ask_again(struct replica *r, struct probe *probe, uint64_t now) {
+    take_over(&r->reads, &probe->waiting);
+    take_over(&probe->waiting, &r->reads);
+    r->ask_ms = now + REPLICA_ASK_MS;
 }
 
 void replica_reads_turn(struct replica *r) {
     uint64_t now = clock_mono_ms();
     answer(&r->reads, ERR_NO_QUORUM, now);
-    ask(r);
+    ask(r, now);
     uint64_t applied = replica_applied(r);
     for (struct queue *q = r->probes.next, *next; q != &r->probes; q = next) {
         next = q->next;
         struct probe *probe = QUEUE_ENTRY(q, struct probe, queue);
         answer(&probe->waiting, ERR_NO_QUORUM, now);
         if (!probe->answered || (probe->status == 0 && probe->index > applied)) continue;
-        answer(&probe->waiting, probe->status, 0);
+        if (probe->status == 0 || probe->status == ERR_CLOSED)
+            answer(&probe->waiting, probe->status, 0);
+        else
+            ask_again(r, probe, now);
         queue_remove(q);
         r->probes_out--;
         free(probe);

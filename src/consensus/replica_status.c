@@ -52,6 +52,11 @@ void replica_status(struct replica *r, struct replica_status *ret) {
         ret->fsync_p99_us = store.sync_p99_us;
         ret->disk_free_bytes = r->space.free_bytes;
     }
+    ret->configuration_index =
+        r->core.configuration_uncommitted_index ? r->core.configuration_uncommitted_index : r->core.configuration_index;
+    ret->change_ms = r->change.busy ? (int64_t)(clock_mono_ms() - r->change.since_ms) : -1;
+    ret->change = r->change.type;
+    ret->change_id = r->change.id;
     ret->pending_commands = r->waiting_commands;
     ret->pending_bytes = r->waiting_bytes;
     for (unsigned i = 0; i < r->core.configuration.n && ret->peer_count < REPLICA_MEMBERS_MAX; i++)
@@ -77,7 +82,9 @@ void replica_status(struct replica *r, struct replica_status *ret) {
     X(votes_repeated)                                                                                                  \
     X(probes)                                                                                                          \
     X(leaders_forgotten)                                                                                               \
-    X(leaders_doubted)
+    X(leaders_doubted)                                                                                                 \
+    X(strangers)                                                                                                       \
+    X(reads_forwarded)
 #define PEERS_COUNTERS(X)                                                                                              \
     X(sent)                                                                                                            \
     X(received)                                                                                                        \

@@ -5,6 +5,7 @@
 
 #include "base/check.h"
 #include "consensus/peer_codec.h"
+#include "consensus/peer_members.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -21,6 +22,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         uint8_t again[PEER_PING_BYTES];
         peer_ping_encode(number, &vitals, again);
         CHECK(memcmp(again, data, sizeof again) == 0);
+    }
+    static struct peer_members members;
+    if (peer_members_decode(data, size, &members) == 0) {
+        struct buf again;
+        buf_init(&again, PEER_MESSAGE_MAX);
+        peer_members_encode(&members, &again);
+        CHECK(again.len == size && memcmp(again.data, data, size) == 0);
+        buf_done(&again);
     }
     struct raft_message message;
     if (peer_message_decode(data, size, &message) != 0) return 0;

@@ -286,5 +286,6 @@ int main(void) {
         cmocka_unit_test(a_node_that_is_catching_up_does_not_vote),
         cmocka_unit_test(a_reinstalled_node_does_not_vote_for_one_that_lacks_what_it_lost),
     };
+    if (getenv("TESTS")) cmocka_set_test_filter(getenv("TESTS"));
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

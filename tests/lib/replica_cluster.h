@@ -19,8 +19,10 @@
 #include "base/log.h"
 #include "consensus/replica.h"
 
+#ifndef CLUSTER_NODES /* those above `members` join */
 #define CLUSTER_NODES 3
-#define CLUSTER_IDS   400000 /* commands of one test, at most */
+#endif
+#define CLUSTER_IDS 400000 /* commands of one test, at most */
 
 /* The replicated state of the test. */
 struct chain {
@@ -44,6 +46,8 @@ struct node {
     int fatal;         /* exit status asked for, 0 none */
     char why[256];     /* with it */
     bool reinstall;    /* opened with this flag */
+    bool removed;      /* it was told that it is no member any more */
+    bool stranger;     /* it begins a cluster of its own beside the others, under the same cluster id */
     uint64_t close_at; /* number of commands at which apply closes the replica, 0 never */
     struct chain chain;
 };
@@ -65,8 +69,8 @@ struct cluster {
 /* Each process has loopback addresses of its own, so that test programs may run side by side. */
 static inline void cluster_address(uint64_t id, char *ret, size_t len) {
     unsigned pid = (unsigned)getpid();
-    (void)snprintf(ret, len, "127.%u.%u.%u:5060", 64 + pid / 62500 % 64, 1 + pid / 250 % 250,
-                   3 * (pid % 80) + (unsigned)id);
+    (void)snprintf(ret, len, "127.%u.%u.%u:5060", 64 + (pid >> 12) % 60, pid >> 4 & 255,
+                   1 + (pid & 15) * 15 + (unsigned)id);
 }
 
 static inline void node_closed_cb(void *ctx) {
@@ -149,6 +153,7 @@ static inline void app_fatal(void *ctx, int exit_status, const char *why) {
     (void)fprintf(stderr, "node %" PRIu64 ": fatal %d: %s\n", node->id, exit_status, why);
     node->fatal = exit_status;
     (void)snprintf(node->why, sizeof node->why, "%s", why);
+    node->removed = exit_status == 0;
 }
 
 static inline void pulse_cb(uv_timer_t *timer) {
@@ -186,6 +191,13 @@ static inline void node_config(const struct node *node, struct replica_config *r
     (void)snprintf(dir, 300, "%s/%" PRIu64, c->dir, node->id);
     (void)mkdir(dir, 0700);
     cluster_address(node->id, listen, REPLICA_ADDRESS_MAX);
+    if (node->id > c->members) { /* a cluster as made has members 1..n; whoever comes later joins */
+        ret->join = !node->stranger;
+        ret->member_count = 1;
+        ret->members[0].id = node->id;
+        cluster_address(node->id, ret->members[0].address, REPLICA_ADDRESS_MAX);
+        return;
+    }
     for (unsigned i = 0; i < c->members; i++) {
         ret->members[i].id = i + 1;
         cluster_address(i + 1, ret->members[i].address, REPLICA_ADDRESS_MAX);

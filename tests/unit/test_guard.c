@@ -95,6 +95,70 @@ static void a_follower_does_not_read(void **state) {
     end();
 }
 
+static enum sim_verdict drop_probes(struct sim *s, unsigned from, unsigned to, const struct raft_message *m) {
+    (void)s;
+    (void)from;
+    (void)to;
+    return m->type == GUARD_IO_PROBE_RESULT ? SIM_DROP : SIM_PASS;
+}
+
+static int ask_leader(unsigned n, struct read *r) {
+    memset(r, 0, sizeof *r);
+    r->read.data = r;
+    r->read.cb = read_done;
+    node_enter(&sim.nodes[n]);
+    int rv = guard_read_follower(sim.nodes[n].guard, &r->read);
+    node_enter(NULL);
+    return rv;
+}
+
+static void a_follower_reads_through_its_leader(void **state) {
+    (void)state;
+    unsigned n = begin_led(3, 20), f = (n + 1) % 3;
+    struct read r, cut;
+    assert_int_equal(ask_leader(n, &r), ERR_NOT_LEADER); /* the leader itself has the other way */
+    assert_true(node_propose(&sim.nodes[n], 16));
+    sim_run(&sim, 20);
+    uint64_t commit = sim.nodes[n].raft.commit_index;
+    assert_int_equal(ask_leader(f, &r), 0);
+    assert_int_equal(r.calls, 0);
+    sim_run(&sim, 20);
+    assert_int_equal(r.calls, 1);
+    assert_int_equal(r.status, 0);
+    assert_true(r.index >= commit);
+    sim.filter = drop_probes; /* the leader is never sure that it still leads */
+    assert_int_equal(ask_leader(f, &cut), 0);
+    sim_run(&sim, 1500);
+    assert_int_equal(cut.calls, 1);
+    assert_int_not_equal(cut.status, 0);
+    sim.filter = NULL;
+    end();
+}
+
+static void a_stranger_gets_no_vote(void **state) {
+    (void)state;
+    unsigned n = begin_led(3, 21), f = (n + 1) % 3;
+    struct sim_node *node = &sim.nodes[f];
+    net_isolate(&sim, f, true);
+    sim_run(&sim, 1000); /* it knows no leader any more: the core would grant a vote now */
+    uint64_t term = node->raft.current_term;
+    struct raft_message m = {.type = RAFT_IO_REQUEST_VOTE, .server_id = 99, .server_address = "stranger"};
+    m.request_vote = (struct raft_request_vote){.term = term + 5,
+                                                .candidate_id = 99,
+                                                .last_log_index = log_last(&node->raft.log) + 9,
+                                                .last_log_term = term + 4};
+    node_enter(node);
+    node->recv(&node->inner, &m);
+    m.type = RAFT_IO_TIMEOUT_NOW;
+    m.timeout_now = (struct raft_timeout_now){term, log_last(&node->raft.log), term};
+    node->recv(&node->inner, &m);
+    node_enter(NULL);
+    assert_int_not_equal(node->raft.voted_for, 99);
+    assert_int_equal(node->raft.current_term, term);
+    assert_int_equal(guard_counters(node->guard)->strangers, 2);
+    end();
+}
+
 static enum sim_verdict hold_results(struct sim *s, unsigned from, unsigned to, const struct raft_message *m) {
     (void)s;
     (void)from;
@@ -441,6 +505,8 @@ static void a_full_queue_ends_a_train_and_the_follower_still_catches_up(void **s
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_leader_reads_its_commit_index_after_one_round_trip),
+        cmocka_unit_test(a_follower_reads_through_its_leader),
+        cmocka_unit_test(a_stranger_gets_no_vote),
         cmocka_unit_test(a_follower_does_not_read),
         cmocka_unit_test(late_answers_do_not_let_a_deposed_leader_read),
         cmocka_unit_test(a_read_without_a_majority_times_out),

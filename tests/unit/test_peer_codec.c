@@ -70,17 +70,18 @@ static void entries_come_back_in_one_batch_of_aligned_buffers(void **state) {
 
 static void small_messages_come_back(void **state) {
     (void)state;
-    struct raft_message m[7] = {{.type = RAFT_IO_APPEND_ENTRIES}, {.type = RAFT_IO_APPEND_ENTRIES_RESULT},
+    struct raft_message m[9] = {{.type = RAFT_IO_APPEND_ENTRIES}, {.type = RAFT_IO_APPEND_ENTRIES_RESULT},
                                 {.type = RAFT_IO_REQUEST_VOTE},   {.type = RAFT_IO_REQUEST_VOTE_RESULT},
                                 {.type = RAFT_IO_TIMEOUT_NOW},    {.type = GUARD_IO_PROBE},
-                                {.type = GUARD_IO_PROBE_RESULT}};
+                                {.type = GUARD_IO_PROBE_RESULT},  {.type = GUARD_IO_READ},
+                                {.type = GUARD_IO_READ_RESULT}};
     m[0].append_entries = (struct raft_append_entries){.term = 1, .prev_log_index = 2, .prev_log_term = 3};
     m[1].append_entries_result = (struct raft_append_entries_result){7, 8, 9};
     m[2].request_vote = (struct raft_request_vote){1, 2, 3, 4, true, false};
     m[3].request_vote_result = (struct raft_request_vote_result){5, true, raft_tribool_true};
-    for (unsigned i = 4; i < 7; i++)
+    for (unsigned i = 4; i < 9; i++)
         m[i].timeout_now = (struct raft_timeout_now){11, 12, 13};
-    for (unsigned i = 0; i < 7; i++) {
+    for (unsigned i = 0; i < 9; i++) {
         struct buf bytes, again;
         struct raft_message back;
         encode(&m[i], &bytes);

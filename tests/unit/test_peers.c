@@ -21,7 +21,9 @@ struct host {
     struct peers *peers;
     uint64_t id;
     bool closed;
-    unsigned messages, deaths;
+    unsigned messages, deaths, intros, removed;
+    uint64_t removed_index;
+    bool lets_in; /* makes a member of whoever shows it a configuration */
     uint64_t dead_id;
     struct raft_message last;
     uint8_t *data; /* of a snapshot */
@@ -85,6 +87,21 @@ static void told_cb(void *ctx, uint64_t id, const struct peer_vitals *vitals) {
     host->told = *vitals;
 }
 
+static void introduced_cb(void *ctx, uint64_t from, const struct peer_members *members) {
+    struct host *host = ctx;
+    const struct peer_member *member = peer_members_find(members, from);
+    struct err err;
+    host->intros++;
+    if (host->lets_in && member) assert_int_equal(peers_member_set(host->peers, from, member->address, &err), 0);
+}
+
+static void removed_cb(void *ctx, uint64_t by, uint64_t index) {
+    struct host *host = ctx;
+    (void)by;
+    host->removed++;
+    host->removed_index = index;
+}
+
 static struct host *open_host(unsigned i, uint64_t id, const char *cluster) {
     struct host *host = &hosts[i];
     memset(host, 0, sizeof *host);
@@ -101,7 +118,9 @@ static struct host *open_host(unsigned i, uint64_t id, const char *cluster) {
                                   .accepted = accepted_cb,
                                   .disowned = disowned_cb,
                                   .vitals = vitals_cb,
-                                  .told = told_cb};
+                                  .told = told_cb,
+                                  .introduced = introduced_cb,
+                                  .removed = removed_cb};
     memcpy(config.cluster_id, cluster, strlen(cluster));
     struct err err;
     assert_int_equal(peers_open(&config, &host->peers, &err), 0);
@@ -247,6 +266,31 @@ static void pings_tell_how_the_sender_is(void **state) {
     assert_int_equal(hosts[1].told.free_bytes, 1001);
     run_ms(3 * PEERS_PING_MS);
     assert_true(connected(&hosts[0], 2) && connected(&hosts[1], 1)); /* and are answered */
+}
+
+static void shows(struct host *host, uint64_t index, unsigned n) {
+    struct peer_members members = {.index = index, .n = n};
+    for (unsigned i = 0; i < n; i++) {
+        members.items[i].id = i + 1;
+        (void)snprintf(members.items[i].address, sizeof members.items[i].address, "%s", address_of(i + 1));
+    }
+    peers_members_tell(host->peers, &members);
+}
+
+static void a_stranger_that_shows_its_membership_may_be_let_in_and_others_learn_that_they_are_none(void **state) {
+    (void)state;
+    struct host *a = open_host(0, 1, "c"), *b = open_host(1, 2, "c");
+    shows(a, 5, 1);
+    knows(b, 1);
+    WAIT_FOR(b->removed > 0, 2000); /* a stranger, with the index that says so */
+    assert_int_equal(b->removed_index, 5);
+    assert_int_equal(a->intros, 0); /* b has nothing to show */
+    assert_false(connected(b, 1));
+    shows(b, 7, 2);
+    a->lets_in = true;
+    WAIT_FOR(connected(a, 2) && connected(b, 1), 2000);
+    assert_true(a->intros > 0);
+    assert_int_equal(peers_counters(a->peers)->malformed, 0);
 }
 
 static void a_candidate_cannot_speak_for_another(void **state) {
@@ -457,6 +501,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(strangers_and_the_wrongly_addressed_are_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(a_folder_that_is_not_the_known_one_is_refused_and_told_so, setup, teardown),
         cmocka_unit_test_setup_teardown(pings_tell_how_the_sender_is, setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            a_stranger_that_shows_its_membership_may_be_let_in_and_others_learn_that_they_are_none, setup, teardown),
         cmocka_unit_test_setup_teardown(a_candidate_cannot_speak_for_another, setup, teardown),
         cmocka_unit_test_setup_teardown(a_process_that_ends_is_dead_once_and_at_once, setup, teardown),
         cmocka_unit_test_setup_teardown(another_process_under_the_same_id_means_that_the_first_is_dead, setup,
