@@ -10,6 +10,7 @@
 #include "consensus/wal_private.h"
 
 #define GROUP_CAP_FIRST (16u << 10)
+#define FIRST_BYTES     (4u << 20) /* of the very first segment; see wal_bootstrap */
 
 static size_t group_max(const struct wal *w) {
     uint64_t fits = w->config.segment_bytes - 2 * DISK_BLOCK; /* the header before it, a FINAL behind it */
@@ -391,6 +392,9 @@ void wal_free(struct wal *w) {
     free(w);
 }
 
+/* Zeros are written out, because a write into blocks that a file system has only set aside costs it a second write, of
+ * its own books. So that a first start does not wait for a whole segment of them the first is a short one; the next is
+ * made in the background. */
 int wal_bootstrap(const struct wal_config *config, const struct wal_record *first, struct err *err) {
     char name[DISK_NAME_MAX];
     struct wal *w = wal_new(config);
@@ -406,11 +410,12 @@ int wal_bootstrap(const struct wal_config *config, const struct wal_record *firs
     g->length = size;
     g->count = 1;
     wal_segment_begin(w, g, &w->segment_header);
+    if (w->segment_header.bytes > FIRST_BYTES) w->segment_header.bytes = FIRST_BYTES;
     wal_segment_header_encode(&w->segment_header, g->buf);
     header_fill(w, w->segment_header.nonce, g, 0);
     wal_group_finish(&w->header, g->buf + DISK_BLOCK);
     wal_segment_name(1, name);
-    rv = disk_create(config->disk, name, config->segment_bytes, 0, err);
+    rv = disk_create(config->disk, name, w->segment_header.bytes, 1, err);
     if (rv == 0) rv = disk_write_at(config->disk, name, 0, g->buf, DISK_BLOCK + wal_group_size(size), err);
     if (rv == 0) rv = disk_sync(config->disk, name, err);
 free_wal:
@@ -444,7 +449,7 @@ static int next_segment_take(struct wal *w, const struct wal_scan *scan, struct 
     w->next_ready = size == w->config.segment_bytes;
     if (w->next_ready || w->seq) return 0; /* otherwise the pool makes it */
     w->next_ready = true;
-    return disk_create(w->config.disk, name, w->config.segment_bytes, 0, err);
+    return disk_create(w->config.disk, name, w->config.segment_bytes, 1, err);
 }
 
 int wal_open(const struct wal_config *config, struct wal_scan *scan, struct wal **ret, struct err *err) {
