@@ -5,7 +5,8 @@
  *   PUT [?if=INDEX.N][&force=true]             a Config in JSON: set keys replace, the others stay
  *
  * A change is answered once it is committed and applied here: 200 with its position, 412 when `if` is not the position
- * of the last change, 409 when it is refused. With `if` the record is a linearizable register.
+ * of the last change, 409 when it is refused. With `if` the record is a linearizable register. An empty Config changes
+ * nothing and is committed like any other: the cheapest proof that the leader can commit.
  *
  * The feature level is raised only when every member's program is known to have it: an older one would stop. */
 #include "scheduler/api.h"
@@ -170,9 +171,8 @@ static bool change_allowed(struct call *call, const Conclave__Log__Config *confi
     char who[512], text[640];
     /* The parser passes over what it does not know, which here would be a slip of the hand that looks like a success.
      */
-    unsigned set = keys_set(config);
-    if (set == 0 || set != keys_named(call->request->body, call->request->body_len)) {
-        call_reply_text(call, 400, "The body names no key, one that does not exist, or one twice");
+    if (keys_set(config) != keys_named(call->request->body, call->request->body_len)) {
+        call_reply_text(call, 400, "The body names a key that does not exist, or one twice");
         return false;
     }
     if (config_check(config, &err)) {

@@ -147,7 +147,9 @@ static enum outcome_code config_merge(struct apply *a, const Conclave__Log__Conf
     struct err err;
     if (merged.level >= 2 && config_check(c, &err)) return apply_refuse(a, "%s", err.text);
     merged.set = true;
-    if (merged.level >= 2) {
+    bool sets = c->has_framework_reregister_timeout_ms || c->has_agent_timeout_ms || c->has_history_tasks ||
+                c->has_history_frameworks || c->has_level;
+    if (merged.level >= 2 && sets) {
         merged.changed_index = a->index;
         merged.changed_n = a->n;
     }

@@ -6,6 +6,7 @@ Exit 0: measured (aims are judged by the reader). Exit 1: could not run, or a co
 """
 import argparse
 import contextlib
+import math
 import os
 import signal
 import sys
@@ -67,7 +68,9 @@ def run_failover(options: argparse.Namespace, names: list, printer: Printer) -> 
                                    peer=peer.name, timers=peer.timers, invalid=series.invalid,
                                    other_cpu=sum(series.other_cpu) / max(len(series.other_cpu), 1), lost=series.lost,
                                    doubled=series.doubled, restarted=series.restarted)
-                    wrong += series.lost + series.doubled + series.restarted + (len(series.values) < count)
+                    # An answer that never came is no slow answer: the cluster, or the question, is broken.
+                    unanswered = sum(1 for value in series.values if not math.isfinite(value))
+                    wrong += series.lost + series.doubled + series.restarted + unanswered + (len(series.values) < count)
     return 1 if wrong else 0
 
 

@@ -503,7 +503,10 @@ def operating(c: Cluster) -> None:
     equal(request(c.leader, "POST", "/conclave/v1/config", "{")[0], 400, "bad config")
     equal(request(c.leader, "POST", "/conclave/v1/config", '{"agent_timeout_ms":0}')[0], 400, "config out of range")
     equal(request(c.leader, "POST", "/conclave/v1/config", '{"level":1}')[0], 409, "refused config")
-    equal(request(c.leader, "POST", "/conclave/v1/config", "{}")[0], 400, "config that names nothing")
+    equal(request(c.leader, "POST", "/conclave/v1/config", '{"no_such_key":1}')[0], 400, "config with an unknown key")
+    changed = get_json(c.leader, "/conclave/v1/config")["changed"]
+    equal(request(c.leader, "POST", "/conclave/v1/config", "{}")[0], 200, "an empty config is committed")
+    equal(get_json(c.leader, "/conclave/v1/config")["changed"], changed, "an empty config changes nothing")
     equal(request(c.leader, "POST", "/conclave/v1/config", '{"history_frameworks":50}')[0], 200, "config")
     answer = request(c.follower, "POST", "/conclave/v1/config", "{}")
     equal((answer[0], answer[1]["Location"]), (307, f"//{c.leader}:5050/conclave/v1/config"), "config elsewhere")
