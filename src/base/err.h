@@ -29,7 +29,8 @@
     X(TIMEOUT, 15, "timed out", 504, 1)                                                                                \
     X(FORBIDDEN, 16, "forbidden", 403, 1)                                                                              \
     X(LOCKED, 17, "in use by another process", 409, 1)                                                                 \
-    X(LEVEL, 18, "needs a higher feature level", 409, 1)
+    X(LEVEL, 18, "needs a higher feature level", 409, 1)                                                               \
+    X(FULL, 19, "the masters' disks are nearly full", 503, 1)
 
 enum err_code {
     ERR_OK = 0,

@@ -69,11 +69,33 @@ static void alarm_add(Conclave__Admin__Status *s, struct arena *arena, const cha
     s->alarms[s->n_alarms++] = a;
 }
 
-static void health_judge(Conclave__Admin__Status *s, struct arena *arena) {
-    uint32_t voters = 0, down = 0;
-    char text[160];
+/* What each master says of itself; what it says of others, they say themselves. */
+static void alarms_merge(Conclave__Admin__Status *s, const struct views *v, struct arena *arena) {
+    struct views own = *v;
+    size_t counts[MASTERS_MAX];
+    Conclave__Admin__Alarm **alarms[MASTERS_MAX];
+    for (size_t i = 0; i < own.count; i++) { /* s is one of them */
+        counts[i] = own.items[i]->n_alarms;
+        alarms[i] = own.items[i]->alarms;
+    }
     s->n_alarms = 0;
     s->alarms = NULL;
+    for (size_t i = 0; i < own.count; i++)
+        for (size_t k = 0; k < counts[i]; k++) {
+            char text[320];
+            const Conclave__Admin__Alarm *a = alarms[i][k];
+            if (!strcmp(a->code, "PEER_DISK")) continue;
+            (void)snprintf(text, sizeof text, "master %" PRIu64 ": %s", own.items[i]->node, a->text);
+            size_t before = s->n_alarms;
+            alarm_add(s, arena, a->code, text, a->next);
+            if (s->n_alarms > before) s->alarms[before]->since_ms = a->since_ms;
+        }
+}
+
+static void health_judge(Conclave__Admin__Status *s, const struct views *v, struct arena *arena) {
+    uint32_t voters = 0, down = 0;
+    char text[160];
+    alarms_merge(s, v, arena);
     for (size_t i = 0; i < s->n_members; i++) {
         const Conclave__Admin__Member *m = s->members[i];
         bool is_down = !strcmp(m->state, "down");
@@ -125,7 +147,7 @@ Conclave__Admin__Status *status_gather(const struct options *o, unsigned timeout
     Conclave__Admin__Status *best = views_best(&v);
     if (!best) return NULL;
     members_merge(best, &v);
-    health_judge(best, arena);
+    health_judge(best, &v, arena);
     return best;
 }
 

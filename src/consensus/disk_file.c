@@ -442,8 +442,9 @@ static int folder_lock(struct disk_file *d, const char *path, struct err *err) {
         return err_set(err, ERR_LOCKED, "%s is in use by process %ld", path, strtol(pid, NULL, 10));
     }
     int len = snprintf(pid, sizeof pid, "%ld\n", (long)getpid());
-    if (ftruncate(d->lock, 0) != 0 || write_all(d->lock, pid, (size_t)len, 0) != 0)
-        return fail(err, "write", LOCK_FILE);
+    /* Which process it is only helps people: a full disk must not keep the node from starting. What is left of a longer
+     * number stands behind the end of the line. */
+    (void)write_all(d->lock, pid, (size_t)len, 0);
     return 0;
 }
 

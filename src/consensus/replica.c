@@ -162,7 +162,7 @@ static void message_cb(void *ctx, struct raft_message *message) {
     struct replica *r = ctx;
     if (r->recv == NULL || r->closing || r->fatal.pending)
         peer_message_free(message);
-    else if (!replica_gate_passes(r, message))
+    else if (!replica_gate_passes(r, message) || !replica_space_passes(r, message))
         peer_message_free(message);
     else
         r->recv(&r->inner, message);
@@ -307,7 +307,9 @@ static int open_peers(struct replica *r, const struct replica_config *config, st
                                  .accepted = replica_gate_accepted,
                                  .disowned = replica_gate_disowned,
                                  .introduced = replica_members_introduced,
-                                 .removed = replica_members_removed};
+                                 .removed = replica_members_removed,
+                                 .vitals = replica_vitals_fill,
+                                 .told = replica_vitals_told};
     memcpy(peers.cluster_id, config->cluster_id, sizeof peers.cluster_id);
     replica_files(r, &peers.files);
     _Static_assert(sizeof peers.program_version == REPLICA_VERSION_MAX, "one length of a version");

@@ -50,6 +50,9 @@ struct replica_app {
     void (*apply)(void *ctx, uint64_t term, struct position at, const uint8_t *command, size_t len, void *ticket);
     /* The last command of entry `index` has been applied: the place to note the state hash. */
     void (*entry_applied)(void *ctx, uint64_t index);
+    /* The hash of the state behind entry `index`, if it is still known: false else, and for a position that was not
+     * applied. Replicas compare it (agreement.h). NULL: they do not. */
+    bool (*hash)(void *ctx, uint64_t index, uint8_t ret[16]);
     /* Leadership was lost before the outcome was known: the command may or may not commit later. */
     void (*dropped)(void *ctx, void *ticket);
     /* Role, term or known leader changed; leader_id is 0 while none is known. A leader may propose at once, but its
@@ -104,8 +107,10 @@ struct replica_config {
      * 0 = does not say; and its version, for people. */
     uint32_t program_level;
     char program_version[REPLICA_VERSION_MAX];
-    bool reinstall;  /* set damaged data aside and get it anew from the leader (reinstall.h) */
-    struct net *net; /* of the same loop, borrowed until closed; NULL = the replica makes its own */
+    uint32_t hash_kind; /* hashes of different kinds are not compared: another number whenever the hash of the same
+                           state becomes another; 0: never compared */
+    bool reinstall;     /* set damaged data aside and get it anew from the leader (reinstall.h) */
+    struct net *net;    /* of the same loop, borrowed until closed; NULL = the replica makes its own */
 };
 
 /* Opens the data folder (verifying all of it), listens for peers and starts. On error nothing is left open (the last
@@ -122,8 +127,13 @@ void replica_close(struct replica *replica, void (*closed)(void *ctx), void *ctx
 /* Queues one command (bytes are copied, 1..REPLICA_COMMAND_MAX). Commands of one loop turn share an entry.
  * Returns 0 and the ticket comes back once (a NULL ticket does not); or ERR_NOT_LEADER (also while leadership is handed
  * over), ERR_BUSY (queue of 64 MiB or
- * 200,000 commands is full, or the disk's soft reserve is reached), ERR_LIMIT, and the ticket does not come back. */
+ * 200,000 commands is full, or the disk is and so is the log), ERR_LIMIT, and the ticket does not come back. */
 int replica_propose(struct replica *replica, const uint8_t *command, size_t len, void *ticket);
+
+/* Whether commands that make the state grow may be proposed: neither we nor half of the voters are below the soft
+ * reserve of their disks. The owner knows which commands those are; all others must go on, for they are what makes the
+ * state smaller. */
+bool replica_may_grow(const struct replica *replica);
 
 /* Linearizable read: cb(ctx, 0) once this node has applied everything that was committed anywhere before the call; or
  * cb(ctx, ERR_NO_QUORUM | ERR_CLOSED). Called exactly once, at most 1 s later, never inside the call. The leader asks a
@@ -169,6 +179,9 @@ bool replica_handing_over(const struct replica *replica);
 /* The highest id among the members, as far as this node knows. */
 uint64_t replica_highest_id(const struct replica *replica);
 
+/* How much room the disk of a data folder has (store.h); higher is worse. */
+enum replica_space { REPLICA_SPACE_OK, REPLICA_SPACE_SOFT, REPLICA_SPACE_HARD };
+
 struct replica_peer_status {
     uint64_t id;
     char address[REPLICA_ADDRESS_MAX];
@@ -186,6 +199,7 @@ struct replica_status {
     uint64_t first_index, last_index, commit_index, applied_index, snapshot_index;
     int64_t leader_since_ms; /* how long this leader has been known here; -1 while none is */
     uint64_t log_bytes, disk_free_bytes;
+    enum replica_space space;
     uint64_t writes, fsync_p50_us, fsync_p99_us; /* durable writes since start, and their latency */
     uint64_t pending_commands, pending_bytes;
     uint64_t configuration_index; /* of the entry that says who the members are */
@@ -196,6 +210,16 @@ struct replica_status {
     struct replica_peer_status peers[REPLICA_MEMBERS_MAX];
 };
 void replica_status(struct replica *replica, struct replica_status *ret);
+/* What an operator should know and do something about. */
+#define REPLICA_ALARMS_MAX 24
+struct replica_alarm {
+    const char *code; /* static, stable: DISK_SOFT, DISK_HARD, PEER_DISK, STATE_DIFFERS, NOT_ADMITTED, CATCHING_UP */
+    int64_t since_ms; /* how long; 0 where that is not known */
+    char text[192];
+    const char *next; /* static: what to do */
+};
+/* Fills in at most `max`; returns how many. */
+unsigned replica_alarms(struct replica *replica, struct replica_alarm *ret, unsigned max);
 /* Everything that is counted since the start, for /metrics: cb for each, with a stable name such as "peers_dials". */
 void replica_counters(struct replica *replica, void (*cb)(void *ctx, const char *name, uint64_t value), void *ctx);
 

@@ -9,6 +9,8 @@
  *   replica_read.c     linearizable reads, and reading the log
  *   replica_gate.c     whether this node may take part: new, wiped and reinstalled folders
  *   replica_members.c  who the members are, and changes of that
+ *   replica_space.c    room on the disk, and what is not done without it
+ *   replica_vitals.c   what members tell each other of themselves; whether their states agree; alarms
  *   replica_status.c   status and counters
  *
  * The turn. What the core, the store and the network call back with is only noted; once a loop turn, behind the poll
@@ -24,6 +26,7 @@
 
 #include "base/queue.h"
 #include "base/rng.h"
+#include "consensus/agreement.h"
 #include "consensus/disk.h"
 #include "consensus/entry.h"
 #include "consensus/guard.h"
@@ -99,6 +102,13 @@ struct fatal {
     char why[256];
 };
 
+/* What another member has told of itself. */
+struct member_vitals {
+    uint64_t id;
+    struct peer_vitals told;
+    uint64_t differs_index, differs_ms; /* where its state differed from ours, and since when; 0 it does not */
+};
+
 struct replica {
     uint32_t magic;
     uv_loop_t *loop;
@@ -172,9 +182,18 @@ struct replica {
     uint64_t barred;                            /* up to this term (reinstall.h); 0: not */
     uint64_t barred_seen;                       /* commit index at which it was last looked at */
 
-    /* space on the disk, looked at once a second */
-    uint64_t space_ms;
+    /* replica_space.c */
+    uint64_t space_ms; /* when it was last looked at */
     struct store_space space;
+    enum replica_space space_level;
+    uint64_t space_since_ms;    /* of the level */
+    bool space_handover;        /* to a voter with more room */
+    uint64_t space_handover_ms; /* when it was last tried, 0 never */
+    uint64_t entries_declined;  /* requests whose entries were left out */
+
+    /* replica_vitals.c */
+    struct member_vitals vitals[PEERS_MAX];
+    unsigned vitals_count;
 
     /* the end */
     bool closing;
@@ -255,6 +274,20 @@ void replica_members_removed(void *ctx, uint64_t by, uint64_t index);
 void replica_change_turn(struct replica *r);
 /* Ends it with ERR_CLOSED. */
 void replica_change_close(struct replica *r);
+
+/* replica_space.c */
+enum replica_space replica_space_judge(enum replica_space before, const struct store_space *space);
+void replica_space_tick(struct replica *r, uint64_t now_ms);
+/* Not even what ends tasks fits into the log. */
+bool replica_log_full(const struct replica *r);
+/* Whether the core may have the message; takes entries out of one that would be too much for the disk. */
+bool replica_space_passes(struct replica *r, struct raft_message *message);
+
+/* replica_vitals.c: what peers call, `ctx` is the replica */
+void replica_vitals_fill(void *ctx, struct peer_vitals *ret);
+void replica_vitals_told(void *ctx, uint64_t id, const struct peer_vitals *told);
+/* NULL: it has not told anything. */
+const struct member_vitals *replica_vitals_of(const struct replica *r, uint64_t id);
 
 /* replica_read.c */
 void replica_reads_turn(struct replica *r);

@@ -92,10 +92,7 @@ static void ticker_cb(uv_timer_t *timer) {
     uint64_t now = clock_mono_ms();
     watch(r, now);
     store_tick(r->store, now);
-    if (now - r->space_ms >= 1000) {
-        r->space_ms = now;
-        (void)store_space(r->store, &r->space, NULL);
-    }
+    replica_space_tick(r, now);
     if (!queue_empty(&r->reads) || !queue_empty(&r->probes)) replica_wake(r);
     replica_gate_tick(r);
     if (r->tick && !r->closing && !r->fatal.pending && replica_gate_ticks(r)) r->tick(&r->inner);

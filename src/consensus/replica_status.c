@@ -51,6 +51,7 @@ void replica_status(struct replica *r, struct replica_status *ret) {
         ret->fsync_p50_us = store.sync_p50_us;
         ret->fsync_p99_us = store.sync_p99_us;
         ret->disk_free_bytes = r->space.free_bytes;
+        ret->space = r->space_level;
     }
     ret->configuration_index =
         r->core.configuration_uncommitted_index ? r->core.configuration_uncommitted_index : r->core.configuration_index;

@@ -337,6 +337,8 @@ int store_space(struct store *s, struct store_space *ret, struct err *err) {
     int rv = disk_free_space(s->config.disk, &ret->free_bytes, err);
     if (rv != 0) return rv;
     ret->soft_bytes = SOFT_SEGMENTS * segment + SOFT_SNAPSHOTS * s->snapshot_bytes;
+    ret->segment_bytes = segment;
+    ret->log_room = s->wal ? wal_room(s->wal) : 0;
     ret->hard_bytes = HARD_SEGMENTS * segment + HARD_SNAPSHOTS * s->snapshot_bytes;
     return 0;
 }

@@ -175,9 +175,11 @@ struct store_stats {
 void store_stats(const struct store *s, struct store_stats *ret);
 
 /* Free space and the two marks against which the owner decides: below `soft` refuse what grows the state, below `hard`
- * stop answering appends. They follow from the segment size and the newest snapshot. */
+ * hand over, and take entries only while the log has `log_room` of space that is allocated already. The marks follow
+ * from the segment size and the newest snapshot. */
 struct store_space {
     uint64_t free_bytes, soft_bytes, hard_bytes;
+    uint64_t log_room, segment_bytes;
 };
 int store_space(struct store *s, struct store_space *ret, struct err *err);
 

@@ -517,6 +517,13 @@ uint64_t wal_term_at(const struct wal *w, uint64_t index) {
     return index < w->next ? wal_terms_at(&w->terms, index) : 0;
 }
 
+uint64_t wal_room(const struct wal *w) {
+    uint64_t files = w->n_spares + (w->next_ready ? 1 : 0);
+    uint64_t rest = w->n_segments ? w->segments[w->n_segments - 1].bytes - w->offset : 0;
+    return rest - w->pending_bytes < rest ? rest - w->pending_bytes + files * w->config.segment_bytes
+                                          : files * w->config.segment_bytes;
+}
+
 void wal_stats(const struct wal *w, struct wal_stats *ret) {
     uint64_t files = w->n_spares + (w->next_ready ? 1 : 0);
     *ret = (struct wal_stats){.groups = w->groups,

@@ -71,6 +71,8 @@ uint64_t wal_last(const struct wal *w);  /* of the last appended, durable or not
 uint64_t wal_last_durable(const struct wal *w);
 uint64_t wal_group_number(const struct wal *w);            /* last durable group */
 uint64_t wal_term_at(const struct wal *w, uint64_t index); /* 0: not there */
+/* Bytes that can be written before another segment must be made: the rest of this one, the prepared one, the spares. */
+uint64_t wal_room(const struct wal *w);
 
 struct wal_stats {
     uint64_t groups, seals, entries, bytes; /* since open */

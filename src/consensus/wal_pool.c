@@ -30,6 +30,10 @@ static int prepare(struct wal *w, struct wal_pool *p) {
     struct disk *disk = w->config.disk;
     if (p->prepare == 0) return 0;
     wal_segment_name(p->prepare, name);
+    uint64_t room;
+    /* Not tried without room: it would take what there is, for a moment, from everybody else on the disk. */
+    if (p->n_spares == 0 && disk_free_space(disk, &room, &p->err) == 0 && room < w->config.segment_bytes)
+        return err_set(&p->err, ERR_LIMIT, "no room for a segment");
     if (p->n_spares == 0) return disk_create(disk, name, w->config.segment_bytes, 1, &p->err);
     wal_spare_name(p->spares[p->n_spares - 1], spare);
     int rv = disk_rename(disk, spare, name, &p->err);

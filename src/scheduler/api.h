@@ -31,6 +31,8 @@ struct call {
     const char *rest; /* path behind the matched route, "" or "/..." */
 };
 
+struct Conclave__Admin__Status;
+
 void call_reply_text(const struct call *call, int status, const char *text);
 void call_reply_json(const struct call *call, const struct buf *body);
 /* 503 with Retry-After. */
@@ -52,6 +54,8 @@ void api_version(struct call *call);
 void api_redirect(struct call *call);
 void api_metrics(struct call *call); /* metrics.c: Prometheus text */
 void api_metrics_snapshot(struct call *call);
+/* Fills in ret->alarms: 0 or ERR_LIMIT (api_alarms.c). */
+int api_alarms(const struct master *m, struct Conclave__Admin__Status *ret, struct arena *arena);
 void api_admin(struct call *call);                       /* api_admin.c: /conclave/v1/... */
 void api_config(struct call *call, struct arena *arena); /* api_config.c: /conclave/v1/config */
 

@@ -151,7 +151,7 @@ static void admin_status(struct call *call, struct arena *arena) {
         s.has_first_offer_ms = offers_first_ms(m->offers) >= 0;
         s.first_offer_ms = offers_first_ms(m->offers);
     }
-    if (status_members(m, &r, &s, arena) || status_tasks(m, &s, arena))
+    if (status_members(m, &r, &s, arena) || status_tasks(m, &s, arena) || api_alarms(m, &s, arena))
         call_unavailable(call->x, "Out of memory");
     else
         reply_message(call, &s.base);

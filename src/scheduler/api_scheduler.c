@@ -62,6 +62,8 @@ static void reply_accepted(struct http_exchange *x) {
 static void reply_proposal_refused(struct http_exchange *x, int rc) {
     if (rc == ERR_LIMIT)
         http_reply_text(x, 413, "The call is larger than 1 MiB in the log");
+    else if (rc == ERR_FULL)
+        call_unavailable(x, "The masters' disks are below their reserve: nothing new is taken until there is room");
     else
         call_unavailable(x, rc == ERR_BUSY ? "The master is busy, try again" : "Leadership is changing, try again");
 }

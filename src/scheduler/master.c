@@ -11,6 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/buf.h"
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -64,6 +65,12 @@ static void master_stamp(struct master *m, Conclave__Log__Command *command, uint
     command->request_id = ++m->request_ids;
 }
 
+/* What makes the state grow, and with it the snapshots. Everything else must go on when disks are nearly full: it is
+ * what ends tasks. */
+static bool command_grows(const Conclave__Log__Command *command) {
+    return command->accept || (command->framework_subscribe && !command->framework_subscribe->framework_id);
+}
+
 /* Whether the cluster's feature level allows it; if not, m->refusal says why. The command is packed in m->scratch. */
 static int command_allowed(struct master *m, const Conclave__Log__Command *command) {
     if (command_codec_bound(command)) return 0; /* of level 1, by its codec's promise */
@@ -83,6 +90,7 @@ static int command_allowed(struct master *m, const Conclave__Log__Command *comma
 
 int master_propose(struct master *m, Conclave__Log__Command *command, master_done done, void *ctx) {
     if (!m->current) return ERR_NOT_LEADER;
+    if (command_grows(command) && !replica_may_grow(m->replica)) return ERR_FULL;
     master_stamp(m, command, master_cluster_ms(m));
     buf_clear(&m->scratch);
     int rc = command_encode(command, &m->scratch);
@@ -278,6 +286,15 @@ static void master_entry_applied(void *ctx, uint64_t index) {
     m->hashes[index % MASTER_HASHES] = (struct master_hash){.index = index, .hash = state_hash(m->state)};
 }
 
+static bool master_hash_at(void *ctx, uint64_t index, uint8_t ret[16]) {
+    const struct master *m = ctx;
+    const struct master_hash *h = &m->hashes[index % MASTER_HASHES];
+    if (index == 0 || h->index != index) return false;
+    store_u64(ret, h->hash.lo);
+    store_u64(ret + 8, h->hash.hi);
+    return true;
+}
+
 static void master_dropped(void *ctx, void *ticket) {
     struct master *m = ctx;
     struct ticket *waiting = ticket;
@@ -404,6 +421,7 @@ static int master_open(struct master *m, struct err *err) {
                                     .admit = master_admit,
                                     .apply = master_apply,
                                     .entry_applied = master_entry_applied,
+                                    .hash = master_hash_at,
                                     .dropped = master_dropped,
                                     .role_changed = master_role_changed,
                                     .snapshot_begin = master_snapshot_begin,
@@ -426,6 +444,7 @@ static int master_open(struct master *m, struct err *err) {
     if (rc == 0) rc = api_open(m, &m->api, err);
     struct replica_config replica = c->replica;
     replica.net = m->net;
+    replica.hash_kind = STATE_HASH_KIND;
     replica.program_level = level_max();
     (void)snprintf(replica.program_version, sizeof replica.program_version, "%s", CONCLAVE_VERSION);
     if (rc == 0) rc = replica_open(m->loop, &replica, &app, &m->replica, err);

@@ -97,8 +97,8 @@ typedef void (*master_done)(struct master *m, void *ctx, int status, const struc
 
 /* Stamps the envelope of `command` (its cluster_ms, wall_ms and request_id are overwritten) and proposes it. On 0, done
  * (may be NULL) is called once, later. Otherwise ERR_NOT_LEADER (also while not yet current), ERR_BUSY, ERR_LIMIT, or
- * ERR_LEVEL (the cluster's feature level does not have it yet; m->refusal says what to do), and done is never called.
- */
+ * ERR_LEVEL (the cluster's feature level does not have it yet; m->refusal says what to do), ERR_FULL (it would make the
+ * state grow, and the masters' disks are nearly full), and done is never called. */
 int master_propose(struct master *m, Conclave__Log__Command *command, master_done done, void *ctx);
 
 /* Cluster time now; only meaningful on a current leader. */

@@ -31,6 +31,8 @@
  * changes what apply does, and every new field of a snapshot record, is behind a level (level.h).
  *   1  the first release
  *   2  the configuration record has the position of its last change, and is changed by compare-and-set */
+/* Of state_hash: another number whenever the same state would get another hash. */
+#define STATE_HASH_KIND 1
 #define STATE_LEVEL_MAX 2
 
 /* mesos.v1.TaskState, the numbers of the wire. */

@@ -3,3 +3,8 @@ foreach(name hostile damage under_way)
   add_test(NAME ${name} COMMAND python3 "${CMAKE_CURRENT_SOURCE_DIR}/${name}.py")
   set_tests_properties(${name} PROPERTIES LABELS integration TIMEOUT 120 ENVIRONMENT "CONCLAVE_BIN=$<TARGET_FILE:conclave>")
 endforeach()
+
+# Masters on small file systems of their own; needs root.
+add_test(NAME disk_full COMMAND python3 "${CMAKE_CURRENT_SOURCE_DIR}/disk_full.py")
+set_tests_properties(disk_full PROPERTIES LABELS integration TIMEOUT 120 SKIP_RETURN_CODE 77
+  ENVIRONMENT "CONCLAVE_BIN=$<TARGET_FILE:conclave>")

@@ -232,6 +232,73 @@ static void a_reinstalled_node_does_not_vote_for_one_that_lacks_what_it_lost(voi
     stop(c);
 }
 
+static bool differs(struct node *node, uint64_t of) {
+    struct replica_alarm alarms[REPLICA_ALARMS_MAX];
+    char name[64];
+    (void)snprintf(name, sizeof name, "master %" PRIu64 " ", of);
+    unsigned n = replica_alarms(node->replica, alarms, REPLICA_ALARMS_MAX);
+    for (unsigned i = 0; i < n; i++)
+        if (strcmp(alarms[i].code, "STATE_DIFFERS") == 0 && strstr(alarms[i].text, name) != NULL) return true;
+    return false;
+}
+
+/* One bit of one state turns: that master is outvoted, ends, does not start as it is, and is whole after a reinstall.
+ */
+static void the_state_that_differs_from_the_majoritys_stops(void **state) {
+    (void)state;
+    struct cluster *c = start();
+    push(c, 300);
+    assert_true(cluster_wait(c, cluster_level, 5000));
+    cluster_run(c, 600);
+    for (unsigned i = 0; i < CLUSTER_NODES; i++)
+        assert_int_equal(c->nodes[i].fatal, 0);
+    for (unsigned leads = 0; leads < 2; leads++) {
+        unsigned bad = (unsigned)cluster_leader(c)->id - 1;
+        if (!leads) bad = (bad + 1) % 3;
+        c->nodes[bad].chain.hash.lo ^= 1;
+        push(c, 1);
+        assert_true(wait_end(c, bad, 5000));
+        assert_int_equal(c->nodes[bad].fatal, 4);
+        assert_non_null(strstr(c->nodes[bad].why, "--reinstall"));
+        for (unsigned i = 0; i < CLUSTER_NODES; i++)
+            if (i != bad) assert_true(c->nodes[i].fatal == 0 && differs(&c->nodes[i], bad + 1));
+        node_stop(c, bad);
+        struct err err = {0};
+        assert_int_equal(node_open(&c->nodes[bad], &err), ERR_CORRUPT);
+        cluster_run(c, 50);
+        c->nodes[bad].fatal = 0;
+        c->nodes[bad].reinstall = true;
+        assert_true(cluster_wait(c, has_leader, 5000));
+        node_start(c, bad);
+        assert_true(cluster_wait(c, has_leader, 5000));
+        push(c, 20);
+        assert_intact(c);
+        cluster_run(c, 600);
+        for (unsigned i = 0; i < CLUSTER_NODES; i++)
+            assert_true(c->nodes[i].fatal == 0 && (i == bad || !differs(&c->nodes[i], bad + 1)));
+    }
+    stop(c);
+}
+
+static void of_two_that_differ_nobody_stops_and_both_tell(void **state) {
+    (void)state;
+    struct cluster *c = start();
+    push(c, 50);
+    assert_true(cluster_wait(c, cluster_level, 5000));
+    unsigned leader = (unsigned)cluster_leader(c)->id - 1, away = (leader + 1) % 3, other = (leader + 2) % 3;
+    node_stop(c, away);
+    c->nodes[other].chain.hash.hi ^= 1;
+    push(c, 1);
+    cluster_run(c, 1000);
+    assert_int_equal(c->nodes[leader].fatal + c->nodes[other].fatal, 0);
+    assert_true(differs(&c->nodes[leader], other + 1) && differs(&c->nodes[other], leader + 1));
+    node_start(c, away); /* which brings the majority */
+    assert_true(wait_end(c, other, 5000));
+    assert_int_equal(c->nodes[other].fatal, 4);
+    assert_int_equal(c->nodes[leader].fatal + c->nodes[away].fatal, 0);
+    stop(c);
+}
+
 static uint64_t last_index(struct cluster *c, unsigned i) {
     struct replica_status status;
     replica_status(c->nodes[i].replica, &status);
@@ -283,6 +350,8 @@ int main(void) {
         cmocka_unit_test(a_wiped_majority_does_not_begin_anew),
         cmocka_unit_test(a_new_cluster_waits_for_all_three_and_survives_restarts_meanwhile),
         cmocka_unit_test(a_damaged_node_is_reinstalled_by_the_leader),
+        cmocka_unit_test(the_state_that_differs_from_the_majoritys_stops),
+        cmocka_unit_test(of_two_that_differ_nobody_stops_and_both_tell),
         cmocka_unit_test(a_node_that_is_catching_up_does_not_vote),
         cmocka_unit_test(a_reinstalled_node_does_not_vote_for_one_that_lacks_what_it_lost),
     };

@@ -13,10 +13,18 @@ JSON = "application/json"
 class Framework:
     """Subscribed at one master; its stream stays open, its calls go over other connections."""
 
-    def __init__(self, host: str, name: str):
+    @classmethod
+    def again(cls, host: str, framework_id: str):
+        """A framework that subscribes again under its id."""
+        return cls(host, "again", framework_id)
+
+    def __init__(self, host: str, name: str, framework_id: str = ""):
         self.host = host
         self.connection = http.client.HTTPConnection(host, HTTP, timeout=15)
-        body = {"type": "SUBSCRIBE", "subscribe": {"framework_info": {"user": "root", "name": name, "failover_timeout": 600}}}
+        info = {"user": "root", "name": name, "failover_timeout": 600}
+        body = {"type": "SUBSCRIBE", "subscribe": {"framework_info": info}}
+        if framework_id:
+            info["id"] = body["framework_id"] = {"value": framework_id}
         self.connection.request("POST", SCHEDULER, json.dumps(body), {"Content-Type": JSON})
         self.stream = self.connection.getresponse()
         check(self.stream.status == 200, f"SUBSCRIBE was answered {self.stream.status}")

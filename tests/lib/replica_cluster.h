@@ -22,7 +22,8 @@
 #ifndef CLUSTER_NODES /* those above `members` join */
 #define CLUSTER_NODES 3
 #endif
-#define CLUSTER_IDS 400000 /* commands of one test, at most */
+#define CLUSTER_HASHES 8192
+#define CLUSTER_IDS    400000 /* commands of one test, at most */
 
 /* The replicated state of the test. */
 struct chain {
@@ -50,6 +51,8 @@ struct node {
     bool stranger;     /* it begins a cluster of its own beside the others, under the same cluster id */
     uint64_t close_at; /* number of commands at which apply closes the replica, 0 never */
     struct chain chain;
+    uint64_t hashed[CLUSTER_HASHES]; /* index, and the chain's hash behind it */
+    struct hash128 hashes[CLUSTER_HASHES];
 };
 
 struct cluster {
@@ -113,6 +116,15 @@ static inline void app_entry_applied(void *ctx, uint64_t index) {
     struct node *node = ctx;
     CHECK(index > node->applied);
     node->applied = index;
+    node->hashed[index % CLUSTER_HASHES] = index;
+    node->hashes[index % CLUSTER_HASHES] = node->chain.hash;
+}
+
+static inline bool app_hash(void *ctx, uint64_t index, uint8_t ret[16]) {
+    const struct node *node = ctx;
+    if (index == 0 || node->hashed[index % CLUSTER_HASHES] != index) return false;
+    memcpy(ret, &node->hashes[index % CLUSTER_HASHES], 16);
+    return true;
 }
 
 static inline void app_dropped(void *ctx, void *ticket) {
@@ -186,6 +198,7 @@ static inline void node_config(const struct node *node, struct replica_config *r
                                    .heartbeat_ms = 50,
                                    .election_ms = 300,
                                    .segment_bytes = 4u << 20,
+                                   .hash_kind = 1,
                                    .reinstall = node->reinstall,
                                    .snapshot_bytes = c->snapshot_bytes};
     (void)snprintf(dir, 300, "%s/%" PRIu64, c->dir, node->id);
@@ -210,6 +223,7 @@ static inline int node_open(struct node *node, struct err *err) {
                               .first_command = app_first_command,
                               .apply = app_apply,
                               .entry_applied = app_entry_applied,
+                              .hash = app_hash,
                               .dropped = app_dropped,
                               .role_changed = app_role_changed,
                               .snapshot = app_snapshot,
@@ -218,6 +232,7 @@ static inline int node_open(struct node *node, struct err *err) {
     char dir[300], listen[REPLICA_ADDRESS_MAX];
     node_config(node, &config, dir, listen);
     memset(&node->chain, 0, sizeof node->chain);
+    memset(node->hashed, 0, sizeof node->hashed);
     node->applied = 0;
     node->role = REPLICA_FOLLOWER;
     node->leader_id = 0;
