@@ -1,9 +1,15 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ * While entries move from the old table to the new one, an entry is in one of them. What leaves the old one leaves GONE
+ * behind, so that the runs of that table stay whole; it is freed when all of it has been passed. */
 #include "base/map.h"
 
 #include <stdlib.h>
 
 #include "base/check.h"
+
+#define GONE     UINT64_MAX
+#define CAP_MIN  16u
+#define MOVE_MIN 8u /* places of the old table passed at each change: it is empty long before the new one is full */
 
 struct map_entry {
     uint64_t hash;
@@ -12,16 +18,23 @@ struct map_entry {
 
 void map_done(struct map *map) {
     free(map->entries);
+    free(map->old);
     *map = (struct map){0};
+}
+
+static uint64_t table_get(const struct map_entry *entries, size_t cap, uint64_t hash, map_equal equal, const void *ctx,
+                          const void *key) {
+    for (size_t i = hash & (cap - 1); entries[i].value; i = (i + 1) & (cap - 1)) {
+        const struct map_entry *entry = &entries[i];
+        if (entry->hash == hash && entry->value != GONE && equal(ctx, key, entry->value)) return entry->value;
+    }
+    return 0;
 }
 
 uint64_t map_get(const struct map *map, uint64_t hash, map_equal equal, const void *ctx, const void *key) {
     if (map->count == 0) return 0;
-    for (size_t i = hash & (map->cap - 1); map->entries[i].value; i = (i + 1) & (map->cap - 1)) {
-        const struct map_entry *entry = &map->entries[i];
-        if (entry->hash == hash && equal(ctx, key, entry->value)) return entry->value;
-    }
-    return 0;
+    uint64_t value = table_get(map->entries, map->cap, hash, equal, ctx, key);
+    return value || !map->old ? value : table_get(map->old, map->old_cap, hash, equal, ctx, key);
 }
 
 static void insert(struct map_entry *entries, size_t cap, struct map_entry entry) {
@@ -31,53 +44,92 @@ static void insert(struct map_entry *entries, size_t cap, struct map_entry entry
     entries[i] = entry;
 }
 
+/* Passes so many places of the old table. */
+static void move_on(struct map *map, size_t places) {
+    for (; map->old && places > 0; places--) {
+        struct map_entry *entry = &map->old[map->at++];
+        if (entry->value && entry->value != GONE) {
+            insert(map->entries, map->cap, *entry);
+            entry->value = GONE;
+        }
+        if (map->at < map->old_cap) continue;
+        free(map->old);
+        map->old = NULL;
+    }
+}
+
 static void resize(struct map *map, size_t cap) {
-    struct map_entry *entries = calloc(cap, sizeof *entries);
-    CHECK(entries);
-    for (size_t i = 0; i < map->cap; i++)
-        if (map->entries[i].value) insert(entries, cap, map->entries[i]);
-    free(map->entries);
-    map->entries = entries;
+    move_on(map, SIZE_MAX); /* nothing is left of the one before, or the arithmetic of MOVE_MIN is wrong */
+    map->old = map->entries;
+    map->old_cap = map->cap;
+    map->at = 0;
+    map->entries = calloc(cap, sizeof *map->entries);
+    CHECK(map->entries);
     map->cap = cap;
 }
 
+void map_reserve(struct map *map, size_t count) {
+    size_t cap = map->cap ? map->cap : CAP_MIN;
+    while (count > cap / 4 * 3)
+        cap *= 2;
+    if (cap > map->cap) resize(map, cap);
+}
+
 void map_put(struct map *map, uint64_t hash, uint64_t value) {
-    CHECK(value != 0);
-    if (map->count + 1 > map->cap / 4 * 3) resize(map, map->cap ? map->cap * 2 : 16);
+    CHECK(value != 0 && value != GONE);
+    move_on(map, MOVE_MIN);
+    if (map->count + 1 > map->cap / 4 * 3) resize(map, map->cap ? map->cap * 2 : CAP_MIN);
     insert(map->entries, map->cap, (struct map_entry){hash, value});
     map->count++;
 }
 
 /* Index of the entry, or cap. */
-static size_t entry_find(const struct map *map, uint64_t hash, uint64_t value) {
-    if (map->count == 0) return map->cap;
-    size_t i = hash & (map->cap - 1);
-    for (; map->entries[i].value; i = (i + 1) & (map->cap - 1))
-        if (map->entries[i].hash == hash && map->entries[i].value == value) return i;
-    return map->cap;
+static size_t entry_find(const struct map_entry *entries, size_t cap, uint64_t hash, uint64_t value) {
+    if (cap == 0) return cap;
+    size_t i = hash & (cap - 1);
+    for (; entries[i].value; i = (i + 1) & (cap - 1))
+        if (entries[i].hash == hash && entries[i].value == value) return i;
+    return cap;
+}
+
+/* Closes the gap: every later entry of the run that may stand at the hole moves there. */
+static void table_drop(struct map_entry *entries, size_t cap, size_t hole) {
+    size_t mask = cap - 1;
+    for (size_t i = (hole + 1) & mask; entries[i].value; i = (i + 1) & mask) {
+        size_t home = entries[i].hash & mask;
+        if (((i - home) & mask) < ((i - hole) & mask)) continue;
+        entries[hole] = entries[i];
+        hole = i;
+    }
+    entries[hole].value = 0;
 }
 
 bool map_drop(struct map *map, uint64_t hash, uint64_t value) {
-    size_t hole = entry_find(map, hash, value);
-    if (hole == map->cap) return false;
-    size_t mask = map->cap - 1;
-    /* Close the gap: every later entry of the run that may stand at the hole moves there. */
-    for (size_t i = (hole + 1) & mask; map->entries[i].value; i = (i + 1) & mask) {
-        size_t home = map->entries[i].hash & mask;
-        if (((i - home) & mask) < ((i - hole) & mask)) continue;
-        map->entries[hole] = map->entries[i];
-        hole = i;
+    size_t at = entry_find(map->entries, map->cap, hash, value);
+    if (at != map->cap) {
+        table_drop(map->entries, map->cap, at);
+    } else {
+        at = map->old ? entry_find(map->old, map->old_cap, hash, value) : map->old_cap;
+        if (!map->old || at == map->old_cap) return false;
+        map->old[at].value = GONE;
     }
-    map->entries[hole].value = 0;
     map->count--;
-    if (map->cap > 16 && map->count < map->cap / 8) resize(map, map->cap / 2);
+    move_on(map, MOVE_MIN);
+    if (map->cap > CAP_MIN && map->count < map->cap / 8) resize(map, map->cap / 2);
     return true;
 }
 
 void map_change(struct map *map, uint64_t hash, uint64_t value_old, uint64_t value_new) {
-    size_t i = entry_find(map, hash, value_old);
-    CHECK(i != map->cap && value_new != 0);
-    map->entries[i].value = value_new;
+    CHECK(value_new != 0 && value_new != GONE);
+    size_t at = entry_find(map->entries, map->cap, hash, value_old);
+    if (at != map->cap) {
+        map->entries[at].value = value_new;
+        return;
+    }
+    CHECK(map->old);
+    at = entry_find(map->old, map->old_cap, hash, value_old);
+    CHECK(at != map->old_cap);
+    map->old[at].value = value_new;
 }
 
 size_t map_count(const struct map *map) {
@@ -85,5 +137,5 @@ size_t map_count(const struct map *map) {
 }
 
 size_t map_memory(const struct map *map) {
-    return map->cap * sizeof *map->entries;
+    return (map->cap + (map->old ? map->old_cap : 0)) * sizeof *map->entries;
 }

@@ -3,8 +3,9 @@
  *
  * The key itself stays in the record: the caller's `map_equal` decides whether a value found under the same hash is the
  * one meant. Open addressing with linear probing and no tombstones; hashes come from base/hash.h, whose seed is
- * constant. There is deliberately no iteration: an order by hash must never be seen. Running out of memory ends the
- * process (CHECK). */
+ * constant. There is deliberately no iteration: an order by hash must never be seen. A map that grows (or shrinks) moves a
+ * few entries at each change and none at once, so that no change takes longer with a million entries than with ten.
+ * Running out of memory ends the process (CHECK). */
 #ifndef CONCLAVE_BASE_MAP_H
 #define CONCLAVE_BASE_MAP_H
 
@@ -14,8 +15,10 @@
 
 struct map { /* private */
     struct map_entry *entries;
-    size_t cap; /* 0 or a power of two */
-    size_t count;
+    size_t cap;            /* 0 or a power of two */
+    size_t count;          /* in both tables */
+    struct map_entry *old; /* the table before, whose entries from `at` on have still to move; NULL: none */
+    size_t old_cap, at;
 };
 
 /* True if `key` is the key of the record that `value` names. */
@@ -26,7 +29,9 @@ void map_done(struct map *map);
 
 /* The value, or 0. */
 uint64_t map_get(const struct map *map, uint64_t hash, map_equal equal, const void *ctx, const void *key);
-/* Adds `value` (not 0). The caller knows that the key is not in the map. */
+/* Makes room for so many entries in all, at once if the map is empty. */
+void map_reserve(struct map *map, size_t count);
+/* Adds `value` (not 0 or UINT64_MAX). The caller knows that the key is not in the map. */
 void map_put(struct map *map, uint64_t hash, uint64_t value);
 /* Takes out the entry with exactly this hash and value; false if there was none. */
 bool map_drop(struct map *map, uint64_t hash, uint64_t value);

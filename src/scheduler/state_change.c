@@ -165,8 +165,23 @@ static void task_enter_history(struct state *state, struct task *task, struct fr
     state->tasks_completed++;
 }
 
-void task_index(struct state *state, struct task *task) {
+void task_join(struct state *state, struct task *task) {
     struct framework *framework = framework_get(state, task->framework);
+    if (task->completed) {
+        task_enter_history(state, task, framework);
+        return;
+    }
+    struct agent *agent = agent_get(state, task->agent);
+    queue_push(&agent->tasks, &task->on_agent);
+    agent->task_count++;
+    queue_push(&framework->tasks, &task->in_framework);
+    framework->task_count++;
+    state->tasks_live++;
+    state->tasks_now[task->state]++;
+    if (task->holds) task_hold(state, task);
+}
+
+void task_index(struct state *state, struct task *task) {
     uint64_t hash = task_key_hash(task->framework, task->id);
     /* The index names the newest task of an id: an older one is in the history, and will leave it first. */
     struct task *older = task_find(state, task->framework, task->id);
@@ -176,18 +191,7 @@ void task_index(struct state *state, struct task *task) {
     } else {
         map_put(&state->task_ids, hash, task->number);
     }
-    if (task->completed) {
-        task_enter_history(state, task, framework);
-    } else {
-        struct agent *agent = agent_get(state, task->agent);
-        queue_push(&agent->tasks, &task->on_agent);
-        agent->task_count++;
-        queue_push(&framework->tasks, &task->in_framework);
-        framework->task_count++;
-        state->tasks_live++;
-        state->tasks_now[task->state]++;
-        if (task->holds) task_hold(state, task);
-    }
+    task_join(state, task);
     task_touch(state, task);
 }
 

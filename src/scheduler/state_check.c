@@ -86,9 +86,8 @@ static const char *surroundings_fault(const struct task *task, const struct agen
     return NULL;
 }
 
-static const char *live_fault(const struct state *state, const struct task *task) {
-    const struct agent *agent = agent_get(state, task->agent);
-    if (!agent) return "agent";
+static const char *live_fault(const struct task *task) {
+    if (task->agent == 0) return "agent";
     if (task->completed_seq != 0) return "live, with a place in the history";
     if (task->holds == task_state_terminal(task->latest_state))
         return "holding resources though ended, or not though live";
@@ -105,14 +104,12 @@ static const char *live_fault(const struct state *state, const struct task *task
         return "state without a report";
     if (task->confirmed && (task->info.len > 0 || task->latest_state == TASK_STAGING)) return "reported, yet launching";
     if (task->unacked && (!task->has_uuid || task->mesos_reason != MESOS_REASON_NONE)) return "unacknowledged update";
-    return surroundings_fault(task, agent, framework_get(state, task->framework));
+    return NULL;
 }
 
-const char *task_fault(const struct state *state, const struct task *task) {
+const char *task_own_fault(const struct state *state, const struct task *task) {
     static const uint8_t zero[16];
     if (task->number == 0 || task->number >= state->task_next) return "number";
-    if (!framework_get(state, task->framework)) return "framework";
-    if (task->agent != 0 && !agent_get(state, task->agent)) return "agent";
     if (!task->id || !id_valid(task->id)) return "id";
     if (task->launch.index == 0 || task->launch.index > state->applied_index) return "launch";
     if (task->state >= TASK_STATES || task->latest_state >= TASK_STATES) return "state";
@@ -123,7 +120,20 @@ const char *task_fault(const struct state *state, const struct task *task) {
     if (task->mesos_reason < MESOS_REASON_NONE) return "reason";
     if (task->message && (task->mesos_reason == MESOS_REASON_NONE || !text_fits(task->message))) return "message";
     if (task->mesos_reason != MESOS_REASON_NONE && task->status.len > 0) return "a status with a made state";
-    return task->completed ? completed_fault(state, task) : live_fault(state, task);
+    return task->completed ? completed_fault(state, task) : live_fault(task);
+}
+
+const char *task_place_fault(const struct state *state, const struct task *task) {
+    const struct framework *framework = framework_get(state, task->framework);
+    const struct agent *agent = agent_get(state, task->agent);
+    if (!framework) return "framework";
+    if (task->agent != 0 && !agent) return "agent";
+    return task->completed ? NULL : surroundings_fault(task, agent, framework);
+}
+
+const char *task_fault(const struct state *state, const struct task *task) {
+    const char *fault = task_own_fault(state, task);
+    return fault ? fault : task_place_fault(state, task);
 }
 
 /* ---- all of them ---- */
@@ -224,7 +234,9 @@ static int task_check(const struct state *state, const struct task *task, struct
     return 0;
 }
 
-static int orders_check(const struct state *state, struct err *err) {
+int state_check_orders(const struct state *state, struct err *err) {
+    for (uint32_t i = 0; i < TASK_STATES; i++)
+        if (state->tasks_ever[i] < state->tasks_now[i]) return broken(err, "tasks_ever", i, "smaller than now");
     uint64_t count = 0, last = 0, removed = 0, evictable = 0;
     for (const struct queue *at = state->history.next; at != &state->history; at = at->next, count++) {
         const struct task *task = QUEUE_ENTRY(at, struct task, in_history);
@@ -256,8 +268,6 @@ static int totals_check(const struct state *state, const struct totals *totals, 
         memcmp(totals->tasks_now, state->tasks_now, sizeof totals->tasks_now) != 0 ||
         totals->live != state->tasks_live || totals->completed != state->tasks_completed)
         return broken(err, "counters", 0, "do not count what is there");
-    for (uint32_t i = 0; i < TASK_STATES; i++)
-        if (state->tasks_ever[i] < state->tasks_now[i]) return broken(err, "tasks_ever", i, "smaller than now");
     if (map_count(&state->task_ids) != totals->newest || map_count(&state->agent_ids) != slab_count(&state->agents) ||
         map_count(&state->agent_uuids) != slab_count(&state->agents) ||
         map_count(&state->framework_ids) != slab_count(&state->frameworks))
@@ -278,7 +288,7 @@ int state_check(const struct state *state, struct err *err) {
         rc = framework_check(state, f, &totals, err);
     for (const struct task *t = state_task_next(state, 0); t && rc == 0; t = state_task_next(state, t->number))
         rc = task_check(state, t, &totals, err);
-    if (rc == 0) rc = orders_check(state, err);
+    if (rc == 0) rc = state_check_orders(state, err);
     if (rc == 0) rc = totals_check(state, &totals, err);
     return rc;
 }

@@ -121,6 +121,8 @@ struct task *task_put(struct state *state, uint64_t number);
 /* Counts a filled task in: queues, sums if it holds, history if completed_seq is set. Its framework (and its agent,
  * unless completed) exist; its resources fit. */
 void task_index(struct state *state, struct task *task);
+/* Of that all but its id, and without touching it. */
+void task_join(struct state *state, struct task *task);
 
 void agent_set_status(struct state *state, struct agent *agent, enum agent_status status);
 void framework_set_status(struct state *state, struct framework *framework, enum framework_status status);
@@ -161,7 +163,12 @@ void epoch_save(struct state *state, enum record_kind kind, uint64_t number);
 const char *globals_fault(const struct state *state);
 const char *agent_fault(const struct state *state, const struct agent *agent);
 const char *framework_fault(const struct state *state, const struct framework *framework);
+/* By itself; beside its agent and framework; both. */
+const char *task_own_fault(const struct state *state, const struct task *task);
+const char *task_place_fault(const struct state *state, const struct task *task);
 const char *task_fault(const struct state *state, const struct task *task);
+/* The part of state_check about the histories and the totals of all tasks. */
+int state_check_orders(const struct state *state, struct err *err);
 
 /* ---- state_record.c: canonical encoding ---- */
 /* `hashed`: each Mesos message replaced by its hash. Returns the packed length; bytes are in state->scratch->data. */

@@ -12,10 +12,19 @@
 #include "scheduler/level.h"
 #include "scheduler/snapshot.h"
 #include "scheduler/state_private.h"
+#include "wire/canonical.h"
 
 /* ---- reading: one record ---- */
 
 #define REST_MAX (SNAPSHOT_RECORD_BYTES + SNAPSHOT_RECORD_MAX)
+
+#define TASK_PORTS_MAX (2 * PORTS_RANGES_MAX)
+
+struct task_room { /* of a task's record */
+    Conclave__Snapshot__Task message;
+    char id[CANONICAL_TEXT_MAX + 1], name[CANONICAL_TEXT_MAX + 1];
+    uint32_t ports[TASK_PORTS_MAX];
+};
 
 struct state_loader {
     struct state *state; /* made aside */
@@ -25,6 +34,7 @@ struct state_loader {
     bool begun, ended; /* the magic, the end record have been taken */
     int failed;        /* what went wrong first */
     struct err *err;   /* of the call */
+    struct task_room room;
 };
 
 static int corrupt(struct state_loader *r, const char *what) {
@@ -38,6 +48,94 @@ static int unpack(struct state_loader *r, const ProtobufCMessageDescriptor *type
     if (!message) return corrupt(r, "not a message of its kind");
     *ret = message;
     return message_known(message, r->err);
+}
+
+/* ---- a task's record by hand: what it does not take is for protobuf-c ---- */
+
+#define NUMBER(field) ((field) << 3)
+#define BYTES(field)  ((field) << 3 | 2)
+
+/* Takes the key if it is the next. */
+static bool key_has(struct canonical *c, uint32_t key) {
+    if (key < 0x80) return canonical_has(c, (uint8_t)key);
+    if (c->bad || c->end - c->p < 2 || c->p[0] != (uint8_t)(key | 0x80) || c->p[1] != (uint8_t)(key >> 7)) return false;
+    c->p += 2;
+    return true;
+}
+
+static uint64_t number_read(struct canonical *c, uint32_t key) {
+    if (!key_has(c, key)) c->bad = true;
+    return canonical_varint(c);
+}
+
+static uint32_t number_read_u32(struct canonical *c, uint32_t key) {
+    uint64_t value = number_read(c, key);
+    if (value > UINT32_MAX) c->bad = true;
+    return (uint32_t)value;
+}
+
+static ProtobufCBinaryData bytes_read(struct canonical *c, uint32_t key) {
+    ProtobufCBinaryData ret = {0};
+    if (!key_has(c, key)) c->bad = true;
+    uint64_t len = canonical_varint(c);
+    if (len > (size_t)(c->end - c->p)) c->bad = true;
+    if (c->bad) return ret;
+    ret = (ProtobufCBinaryData){.len = (size_t)len, .data = (uint8_t *)(uintptr_t)c->p};
+    c->p += len;
+    return ret;
+}
+
+static size_t ports_read(struct canonical *c, uint32_t key, uint32_t ends[TASK_PORTS_MAX]) {
+    if (c->bad || c->end - c->p < 2 || c->p[0] != (uint8_t)(key | 0x80) || c->p[1] != (uint8_t)(key >> 7)) return 0;
+    ProtobufCBinaryData packed = bytes_read(c, key);
+    struct canonical inside = {.p = packed.data, .end = packed.data ? packed.data + packed.len : NULL};
+    size_t n = 0;
+    while (!c->bad && inside.p < inside.end) {
+        uint64_t value = canonical_varint(&inside);
+        if (inside.bad || value > UINT32_MAX || n == TASK_PORTS_MAX)
+            c->bad = true;
+        else
+            ends[n++] = (uint32_t)value;
+    }
+    return n;
+}
+
+static bool task_read(struct canonical c, struct task_room *room) {
+    Conclave__Snapshot__Task *m = &room->message;
+    *m = (Conclave__Snapshot__Task)CONCLAVE__SNAPSHOT__TASK__INIT;
+    m->number = number_read(&c, NUMBER(1));
+    m->framework = number_read_u32(&c, NUMBER(2));
+    m->agent = number_read_u32(&c, NUMBER(3));
+    canonical_text(&c, BYTES(4), room->id);
+    canonical_text(&c, BYTES(5), room->name);
+    m->id = room->id;
+    m->name = room->name;
+    m->launch_index = number_read(&c, NUMBER(6));
+    m->launch_n = number_read_u32(&c, NUMBER(7));
+    m->launch_k = number_read_u32(&c, NUMBER(8));
+    m->state = number_read_u32(&c, NUMBER(9));
+    m->latest_state = number_read_u32(&c, NUMBER(10));
+    m->flags = number_read_u32(&c, NUMBER(11));
+    m->has_kill_grace_ms = key_has(&c, NUMBER(12));
+    if (m->has_kill_grace_ms) m->kill_grace_ms = canonical_varint(&c);
+    m->has_uuid = c.p < c.end && *c.p == BYTES(13);
+    if (m->has_uuid) m->uuid = bytes_read(&c, BYTES(13));
+    m->status = bytes_read(&c, BYTES(14));
+    m->has_mesos_reason = key_has(&c, NUMBER(15));
+    if (m->has_mesos_reason) m->mesos_reason = (uint32_t)canonical_varint(&c);
+    m->info = bytes_read(&c, BYTES(17)); /* one with a message (16) goes the other way */
+    m->view = bytes_read(&c, BYTES(18));
+    m->cpus = number_read(&c, NUMBER(19));
+    m->mem = number_read(&c, NUMBER(20));
+    m->disk = number_read(&c, NUMBER(21));
+    m->gpus = number_read(&c, NUMBER(22));
+    m->n_ports = ports_read(&c, BYTES(23), room->ports);
+    m->ports = room->ports;
+    m->created_wall_ms = number_read(&c, NUMBER(24));
+    m->changed_wall_ms = number_read(&c, NUMBER(25));
+    m->started_wall_ms = number_read(&c, NUMBER(26));
+    m->completed_seq = number_read(&c, NUMBER(27));
+    return canonical_done(&c);
 }
 
 /* Amounts with ports as a flat list of their ends, which must be in the form that is written. */
@@ -193,6 +291,18 @@ static void task_fill(struct state_loader *r, struct task *task, const Conclave_
     task->completed = m->completed_seq != 0;
 }
 
+/* Into the index of ids, which names the newest task of an id; the others must be completed. */
+static int task_name(struct state_loader *r, const struct task *task) {
+    struct state *state = r->state;
+    const struct task *other = task_find(state, task->framework, task->id);
+    const struct task *older = other && other->number < task->number ? other : task;
+    if (other && !older->completed) return corrupt(r, "two tasks of one id");
+    uint64_t hash = task_key_hash(task->framework, task->id);
+    if (!other) map_put(&state->task_ids, hash, task->number);
+    if (other == older && other) map_change(&state->task_ids, hash, other->number, task->number);
+    return 0;
+}
+
 static int task_take(struct state_loader *r, const Conclave__Snapshot__Task *m) {
     const uint64_t amounts[4] = {m->cpus, m->mem, m->disk, m->gpus};
     if (number_check(r, &r->state->tasks, m->number, r->state->task_next)) return ERR_CORRUPT;
@@ -203,21 +313,24 @@ static int task_take(struct state_loader *r, const Conclave__Snapshot__Task *m) 
     if (m->has_uuid && m->uuid.len != sizeof task->uuid) return corrupt(r, "uuid of a task");
     if (m->has_uuid) memcpy(task->uuid, m->uuid.data, sizeof task->uuid);
     if (amounts_take(amounts, m->ports, m->n_ports, &task->resources)) return corrupt(r, "resources of a task");
-    return 0;
+    const char *fault = task_own_fault(r->state, task);
+    if (fault) return corrupt(r, fault);
+    task->hash = record_hash(r->state, RECORD_TASK, task);
+    r->state->hash = hash128_add(r->state->hash, task->hash);
+    return task_name(r, task);
 }
+
 
 /* ---- reading: the whole ---- */
 
-/* Counts one task in, if its id, its agent and its framework allow it. */
+/* Counts one task in, if its agent and its framework allow it. */
 static int task_enter(struct state_loader *r, struct task *task) {
-    const char *fault = task_fault(r->state, task);
+    const char *fault = task_place_fault(r->state, task);
     if (fault) return corrupt(r, fault);
-    const struct task *older = task_find(r->state, task->framework, task->id);
-    if (older && (!older->completed || older->number >= task->number)) return corrupt(r, "two tasks of one id");
     if (task->holds && (!agent_fits(agent_get(r->state, task->agent), &task->resources) ||
                         !framework_fits(framework_get(r->state, task->framework), &task->resources)))
         return corrupt(r, "more is used than there is");
-    task_index(r->state, task);
+    task_join(r->state, task);
     return 0;
 }
 
@@ -275,7 +388,7 @@ static int end_take(struct state_loader *r, const Conclave__Snapshot__End *m) {
     struct hash128 hash = state_hash(r->state);
     if (m->hash.len != 16 || load_u64(m->hash.data) != hash.lo || load_u64(m->hash.data + 8) != hash.hi)
         return corrupt(r, "the state hash is another");
-    return state_check(r->state, r->err);
+    return state_check_orders(r->state, r->err);
 }
 
 /* Takes one whole record. */
@@ -292,8 +405,10 @@ static int record_take(struct state_loader *r, enum record_kind kind, const uint
     if (kind < RECORD_GLOBALS || kind > RECORD_END)
         return err_set(r->err, ERR_INCOMPATIBLE, "snapshot record of unknown kind %d", (int)kind);
     ProtobufCMessage *message = NULL;
-    int rc = unpack(r, types[kind], data, len, &message);
+    bool read = kind == RECORD_TASK && task_read((struct canonical){.p = data, .end = data + len}, &r->room);
+    int rc = read ? 0 : unpack(r, types[kind], data, len, &message);
     if (rc) return rc;
+    if (read) message = &r->room.message.base;
     switch (kind) {
     case RECORD_GLOBALS:
         rc = globals_take(r, (const Conclave__Snapshot__Globals *)message);
