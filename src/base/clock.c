@@ -20,3 +20,7 @@ uint64_t clock_mono_us(void) {
 uint64_t clock_wall_ms(void) {
     return clock_us(CLOCK_REALTIME) / 1000;
 }
+
+uint64_t clock_cpu_us(void) {
+    return clock_us(CLOCK_THREAD_CPUTIME_ID);
+}

@@ -7,6 +7,7 @@
 
 uint64_t clock_mono_ms(void); /* milliseconds since boot, never goes back */
 uint64_t clock_mono_us(void); /* the same in microseconds */
+uint64_t clock_cpu_us(void);  /* CPU time of the calling thread */
 uint64_t clock_wall_ms(void); /* milliseconds since 1970, display only: it may jump */
 
 #endif

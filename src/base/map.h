@@ -3,9 +3,9 @@
  *
  * The key itself stays in the record: the caller's `map_equal` decides whether a value found under the same hash is the
  * one meant. Open addressing with linear probing and no tombstones; hashes come from base/hash.h, whose seed is
- * constant. There is deliberately no iteration: an order by hash must never be seen. A map that grows (or shrinks) moves a
- * few entries at each change and none at once, so that no change takes longer with a million entries than with ten.
- * Running out of memory ends the process (CHECK). */
+ * constant. There is deliberately no iteration: an order by hash must never be seen. A map that grows (or shrinks)
+ * moves a few entries at each change and none at once, so that no change takes longer with a million entries than with
+ * ten. Running out of memory ends the process (CHECK). */
 #ifndef CONCLAVE_BASE_MAP_H
 #define CONCLAVE_BASE_MAP_H
 

@@ -77,10 +77,22 @@ static void apply_slice(struct replica *r) {
     replica_apply(r, REPLICA_SLICE_US);
 }
 
+/* How long the thread has worked since the last turn: nothing else can run meanwhile. */
+static void measure_slice(struct replica *r) {
+    uint64_t now = clock_cpu_us(), slice = now - r->turn_cpu_us;
+    bool first = r->turn_cpu_us == 0;
+    r->turn_cpu_us = now;
+    if (first) return;
+    if (slice > r->slice_max_us) r->slice_max_us = slice;
+    if (slice > 10000) r->slices_over_10ms++;
+    if (r->snapshot_open && slice > r->snapshot_slice_us) r->snapshot_slice_us = slice;
+}
+
 static void turn_cb(uv_check_t *check) {
     struct replica *r = check->data;
     CHECK_MAGIC(r, REPLICA_MAGIC);
     if (r->closing) return;
+    measure_slice(r);
     static void (*const steps[])(struct replica * r) = {
         replica_members_follow, tell_view,           apply_slice,        replica_snapshot_turn,
         replica_tell_dropped,   replica_change_turn, replica_reads_turn, replica_flush};

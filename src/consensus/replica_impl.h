@@ -134,7 +134,10 @@ struct replica {
     uv_check_t check;
     uv_idle_t idle;
     uv_timer_t ticker;
-    uint64_t ticked_ms; /* last tick, for the watchdog */
+    uint64_t ticked_ms;   /* last tick, for the watchdog */
+    uint64_t turn_cpu_us; /* CPU time of the thread when the last turn began */
+    uint64_t slice_max_us,
+        slices_over_10ms; /* CPU time from one turn to the next: the longest, and how often over 10 ms */
     uint64_t gap_logged_ms;
     struct fatal fatal;
     struct guard_view view, told; /* what is, and what the application knows */
@@ -161,10 +164,10 @@ struct replica {
     uint64_t log_bytes, log_entries; /* since the last snapshot */
 
     /* replica_snapshot.c */
-    bool snapshotting;                                                            /* the core waits for one of ours */
-    bool snapshot_open;                                                           /* and it is being written */
-    struct buf bits;                                                              /* of it, on their way to the store */
-    uint64_t snapshot_index, snapshot_bytes, snapshot_begun_us, snapshot_busy_us; /* for the log */
+    bool snapshotting;  /* the core waits for one of ours */
+    bool snapshot_open; /* and it is being written */
+    struct buf bits;    /* of it, on their way to the store */
+    uint64_t snapshot_index, snapshot_bytes, snapshot_begun_us, snapshot_busy_us, snapshot_slice_us; /* for the log */
     void (*received)(void *data, int status, uint64_t bytes, struct raft_buffer *done);
     void *received_data;
 

@@ -104,7 +104,7 @@ void replica_snapshot_open(struct replica *r, uint64_t index) {
         return;
     }
     r->snapshot_index = index;
-    r->snapshot_bytes = r->snapshot_busy_us = 0;
+    r->snapshot_bytes = r->snapshot_busy_us = r->snapshot_slice_us = 0;
     r->snapshot_begun_us = clock_mono_us();
     r->snapshot_open = true;
     buf_init(&r->bits, SIZE_MAX / 2);
@@ -147,9 +147,10 @@ void replica_snapshot_turn(struct replica *r) {
         }
         uint64_t now = clock_mono_us();
         if (end) {
-            log_event(LOG_INFO, "snapshot_taken", "index=%" PRIu64 " bytes=%" PRIu64 " us=%" PRIu64 " busy_us=%" PRIu64,
+            log_event(LOG_INFO, "snapshot_taken",
+                      "index=%" PRIu64 " bytes=%" PRIu64 " us=%" PRIu64 " busy_us=%" PRIu64 " slice_cpu_us=%" PRIu64,
                       r->snapshot_index, r->snapshot_bytes, now - r->snapshot_begun_us,
-                      r->snapshot_busy_us + now - begun);
+                      r->snapshot_busy_us + now - begun, r->snapshot_slice_us);
             snapshot_close(r, true);
             return;
         }

@@ -106,6 +106,8 @@ void replica_counters(struct replica *r, void (*cb)(void *ctx, const char *name,
 #define TELL(name) cb(ctx, "guard_" #name, guard->name);
     GUARD_COUNTERS(TELL)
 #undef TELL
+    cb(ctx, "loop_slice_max_us", r->slice_max_us);
+    cb(ctx, "loop_slices_over_10ms", r->slices_over_10ms);
     if (r->peers == NULL) return;
     const struct peers_counters *peers = peers_counters(r->peers);
 #define TELL(name) cb(ctx, "peers_" #name, peers->name);

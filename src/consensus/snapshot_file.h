@@ -28,7 +28,10 @@
 #define SNAPSHOT_KEPT       2u                   /* the newest and the one before */
 #define SNAPSHOT_TEMP       "tmp-snapshot"
 #define SNAPSHOT_ARRIVING   "tmp-install" /* one that is being received */
-#define SNAPSHOT_WINDOW     (8u << 20)    /* bytes of a file that its sender may be ahead of its receiver */
+/* Bytes of a file between two synchronisations: the log's writes never wait behind all of it going to the disk at once.
+ */
+#define SNAPSHOT_SYNC   (4u << 20)
+#define SNAPSHOT_WINDOW (8u << 20) /* bytes of a file that its sender may be ahead of its receiver */
 
 struct snapshot_id {
     uint64_t index;

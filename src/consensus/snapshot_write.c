@@ -19,15 +19,18 @@ struct snapshot_writer {
     size_t packed_cap;
     uint32_t chunks;
     struct buf row; /* the chunks' hashes */
-    uint64_t state_size, offset;
+    uint64_t state_size, offset, unsynced;
     uint32_t crc; /* of all written */
 };
 
 static int put(struct snapshot_writer *w, const void *bytes, size_t len, struct err *err) {
     int rv = disk_write_at(w->disk, SNAPSHOT_TEMP, w->offset, bytes, len, err);
     w->offset += len;
+    w->unsynced += len;
     w->crc = crc32c(w->crc, bytes, len);
-    return rv;
+    if (rv != 0 || w->unsynced < SNAPSHOT_SYNC) return rv;
+    w->unsynced = 0;
+    return disk_sync(w->disk, SNAPSHOT_TEMP, err);
 }
 
 static int chunk_write(struct snapshot_writer *w, const uint8_t *plain, size_t len, struct err *err) {

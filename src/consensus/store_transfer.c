@@ -207,6 +207,8 @@ static void receive_work(void *data) {
     int rv = 0;
     if (r->offset == 0) rv = disk_remove(s->config.disk, SNAPSHOT_ARRIVING, &r->err);
     if (rv == 0) rv = disk_write_at(s->config.disk, SNAPSHOT_ARRIVING, r->offset, r->work.data, r->work.len, &r->err);
+    if (rv == 0 && r->offset / SNAPSHOT_SYNC != (r->offset + r->work.len) / SNAPSHOT_SYNC)
+        rv = disk_sync(s->config.disk, SNAPSHOT_ARRIVING, &r->err);
     if (rv == 0) rv = snapshot_decoder_data(r->decoder, r->work.data, r->work.len, &fault, &r->err);
     r->offset += r->work.len;
     if (rv == 0 && r->offset == r->size) rv = receive_finish(s, &fault);

@@ -320,7 +320,6 @@ static int task_take(struct state_loader *r, const Conclave__Snapshot__Task *m) 
     return task_name(r, task);
 }
 
-
 /* ---- reading: the whole ---- */
 
 /* Counts one task in, if its agent and its framework allow it. */

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""bench.py commit|failover: measures Conclave beside etcd on this machine's disk; see docs/TESTING.md.
+"""bench.py commit|failover|snapshot: measures Conclave beside etcd on this machine's disk; see docs/TESTING.md.
 
 Exit 0: measured (aims are judged by the reader). Exit 1: could not run, or a correctness counter is not 0.
 """
@@ -22,24 +22,26 @@ PEERS = ("conclave", "etcd")
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="./dev bench", description=__doc__.split("\n", 1)[0])
-    parser.add_argument("bench", choices=("commit", "failover"))
+    parser.add_argument("bench", choices=("commit", "failover", "snapshot"))
     parser.add_argument("--json", action="store_true", help="JSON Lines on stdout")
     parser.add_argument("--rounds", type=int, help="failover: kills (100); commit: turns (3)")
     parser.add_argument("--freezes", type=int, help="failover: SIGSTOPs (20)")
-    parser.add_argument("--seconds", type=int, default=10, help="commit: length of one load")
+    parser.add_argument("--seconds", type=int, help="commit: length of one load (10); snapshot: of each of two (30)")
+    parser.add_argument("--tasks", type=int, help="snapshot: in the state (1,000,000)")
+    parser.add_argument("--rate", type=int, help="snapshot: reports a second (20,000)")
+    parser.add_argument("--snapshot-mb", type=int, help="snapshot: log between two snapshots (64)")
     parser.add_argument("--standing", type=int, default=commit.STANDING_TASKS, help="commit: tasks standing in the state")
     parser.add_argument("--only", choices=PEERS, help="measure one cluster alone")
     parser.add_argument("--dir", default=str(TOP / "build" / "bench"), help="where the data goes: a folder on a disk")
     parser.add_argument("--rehearsal", action="store_true", help="allow a tree with changes; the figures say so")
     options = parser.parse_args()
-    for name, least in (("rounds", 1), ("freezes", 0)):
+    for name, least in (("rounds", 1), ("freezes", 0), ("seconds", 1), ("tasks", 1), ("rate", 1), ("snapshot_mb", 1)):
         if getattr(options, name) is not None and getattr(options, name) < least:
             parser.error(f"--{name} is at least {least}")
     return options
 
 
-# A snapshot encodes the whole state on the state thread, about 0.1 s for 100,000 tasks: the commit bench measures commits
-# between two of them, and says so in its figures.
+# Snapshots have a bench of their own: the commit bench measures commits between two of them, and says so in its figures.
 COMMIT_SNAPSHOT_MB = 16384
 
 
@@ -80,8 +82,13 @@ def run_commit(options: argparse.Namespace, names: list, printer: Printer) -> in
         for peer in peers:
             talk(f"{peer.name}: filling {options.standing} standing tasks")
             peer.fill(options.standing)
-        commit.report(printer, peers, commit.measure(peers, options.rounds or 3, options.seconds))
+        commit.report(printer, peers, commit.measure(peers, options.rounds or 3, options.seconds or 10))
     return 0
+
+
+def run_snapshot(options: argparse.Namespace, _names: list, printer: Printer) -> int:
+    import snapshot     # needs our own cluster
+    return snapshot.run(options, printer)
 
 
 def main() -> int:
@@ -92,7 +99,7 @@ def main() -> int:
         os.makedirs(options.dir, exist_ok=True)
         printer = Printer(options.json, bench=options.bench, rev=revision(options.rehearsal), file_system=file_system(options.dir))
         names = [options.only] if options.only else list(PEERS)
-        return {"failover": run_failover, "commit": run_commit}[options.bench](options, names, printer)
+        return {"failover": run_failover, "commit": run_commit, "snapshot": run_snapshot}[options.bench](options, names, printer)
     except (CannotMeasure, TimeoutError) as error:
         talk(f"./dev bench: {error}")
         return 1

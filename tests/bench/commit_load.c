@@ -2,14 +2,16 @@
  * The load of the commit bench: agents that report task states, each report answered when it is in the log.
  *
  *   commit_load --http HOST:PORT --link HOST:PORT --fill N          N standing tasks, then exit
- *   commit_load --http HOST:PORT --link HOST:PORT --connections C --depth D --seconds S
+ *   commit_load --http HOST:PORT --link HOST:PORT --connections C --depth D --seconds S [--rate R] [--keep]
  *
  * Both are addresses of the leader. A run launches tasks of its own first, on C agents of its own (not measured), then
  * each agent keeps D reports in flight. A report carries a status of 256 bytes and moves a task that has not been
  * reported yet from STAGING to RUNNING: each is a transition of a distinct task. When the time is over, or no task is
  * left, the figures go to stdout as one line of JSON: {"transitions", "elapsed_s", "per_s", "begun_us", "cpu_us":
- * [...], "latency_us": [...]}: begun_us is the monotonic clock, cpu_us what each process of --pids used meanwhile.
- * Afterwards the framework is torn down and its tasks are reported as ended, so that runs do not pile up. */
+ * [...], "latency_us": [...]} and, with --rate, "at_ms": [...] (when each was answered, since the begin): begun_us is
+ * the monotonic clock, cpu_us what each process of --pids used meanwhile. Afterwards the framework is torn down and its
+ * tasks are reported as ended, so that runs do not pile up; not with --keep. With --rate R reports become due at that
+ * rate, whatever is still out, and latency is counted from when one was due. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -35,7 +37,7 @@
 
 #define STATUS_BYTES  256
 #define ACCEPT_TASKS  500
-#define LATENCIES_MAX 200000
+#define LATENCIES_MAX 2000000
 #define PIDS_MAX      8
 #define FRAME(name)   CONCLAVE__LINK__FRAME_TYPE__##name
 
@@ -71,8 +73,9 @@ struct load {
     struct buf out, status;
     bool measuring, ending;
     uint64_t begin_us, end_us, last_us;
+    uint64_t rate, due; /* reports a second, 0: as many as are answered; how many of them were sent */
     uint64_t transitions;
-    uint32_t *latencies;
+    uint32_t *latencies, *at_ms;
     size_t latency_count;
     size_t welcomed, closed;
     unsigned pids[PIDS_MAX];
@@ -155,8 +158,29 @@ static void agent_report(struct load_agent *a, const struct load_task *t, uint32
         die("sending", "link is full");
 }
 
+static bool agent_has_room(const struct load_agent *a) {
+    return a->next < a->task_count && a->next - a->answered < a->load->depth;
+}
+
+/* Sends what is due, to each agent in turn. */
+static void load_send_due(struct load *l) {
+    uint64_t wanted = (clock_mono_us() - l->begin_us) * l->rate / 1000000;
+    for (size_t full = 0, i = 0; l->measuring && l->due < wanted && full < l->connections; i++) {
+        struct load_agent *a = &l->agents[i % l->connections];
+        full = agent_has_room(a) ? 0 : full + 1;
+        if (full) continue;
+        a->sent_us[a->next] = l->begin_us + l->due++ * 1000000 / l->rate;
+        agent_report(a, &a->tasks[a->next++], MESOS__V1__TASK_STATE__TASK_RUNNING, true);
+    }
+}
+
+static void due_cb(uv_timer_t *timer) {
+    load_send_due(timer->data);
+}
+
 static void agent_fill_depth(struct load_agent *a) {
     struct load *l = a->load;
+    if (l->rate) return;
     while (l->measuring && a->next < a->task_count && a->next - a->answered < l->depth) {
         a->sent_us[a->next] = clock_mono_us();
         agent_report(a, &a->tasks[a->next++], MESOS__V1__TASK_STATE__TASK_RUNNING, true);
@@ -187,7 +211,10 @@ static void agent_committed(struct load_agent *a) {
     if (l->measuring && now <= l->end_us) {
         l->transitions++;
         l->last_us = now;
-        if (l->latency_count < LATENCIES_MAX) l->latencies[l->latency_count++] = (uint32_t)took;
+        if (l->latency_count < LATENCIES_MAX) {
+            l->at_ms[l->latency_count] = (uint32_t)((now - l->begin_us) / 1000);
+            l->latencies[l->latency_count++] = (uint32_t)took;
+        }
     } else {
         l->measuring = false;
     }
@@ -530,9 +557,14 @@ static void run_measure(struct load *l, unsigned seconds) {
         l->cpu_us[i] = cpu_us_of(l->pids[i]);
     for (size_t i = 0; i < l->connections; i++)
         agent_fill_depth(&l->agents[i]);
+    uv_timer_t timer;
+    CHECK(uv_timer_init(&l->loop, &timer) == 0);
+    timer.data = l;
+    if (l->rate) CHECK(uv_timer_start(&timer, due_cb, 1, 1) == 0);
     while (!measured(l))
         (void)uv_run(&l->loop, UV_RUN_ONCE);
     l->measuring = false;
+    uv_close((uv_handle_t *)&timer, NULL);
     for (size_t i = 0; i < l->pid_count; i++)
         l->cpu_us[i] = cpu_us_of(l->pids[i]) - l->cpu_us[i];
     l->writes = writes_of(l->framework) - writes;
@@ -549,6 +581,9 @@ static void run_print(const struct load *l) {
     printf("],\"latency_us\":[");
     for (size_t i = 0; i < l->latency_count; i++)
         printf("%s%u", i ? "," : "", l->latencies[i]);
+    printf("],\"at_ms\":[");
+    for (size_t i = 0; l->rate && i < l->latency_count; i++)
+        printf("%s%u", i ? "," : "", l->at_ms[i]);
     printf("]}\n");
 }
 
@@ -569,6 +604,7 @@ int main(int argc, char **argv) {
     static struct load l;
     static struct framework f;
     const char *http = NULL, *link = NULL, *pids = NULL;
+    bool keep = false;
     uint64_t fill = 0, connections = 1, depth = 1, seconds = 3, tasks = 0;
     const struct flag table[] = {
         {"http", FLAG_STRING, &http, 0, 128, true, "HOST:PORT", "the leader's API"},
@@ -578,6 +614,8 @@ int main(int argc, char **argv) {
         {"depth", FLAG_U64, &depth, 1, 10000, false, "N", "reports in flight on each (1)"},
         {"seconds", FLAG_U64, &seconds, 1, 60, false, "S", "at most (3)"},
         {"pids", FLAG_STRING, &pids, 0, 128, false, "P,P,...", "processes whose CPU time is told too"},
+        {"rate", FLAG_U64, &l.rate, 1, 1000000, false, "N", "reports a second, due whatever is still out"},
+        {"keep", FLAG_BOOL, &keep, 0, 0, false, NULL, "leave the tasks as they are"},
         {"tasks", FLAG_U64, &tasks, 1, 2000000, false, "N", "to report, at most"},
         {0}};
     struct err err = {0};
@@ -588,8 +626,9 @@ int main(int argc, char **argv) {
     l.depth = depth;
     l.wanted_tasks = fill ? fill : tasks ? tasks : 20000;
     l.latencies = calloc(LATENCIES_MAX, sizeof *l.latencies);
+    l.at_ms = calloc(LATENCIES_MAX, sizeof *l.at_ms);
     l.agents = calloc(connections, sizeof *l.agents);
-    CHECK(l.latencies && l.agents && uv_loop_init(&l.loop) == 0 && (l.net = net_open(&l.loop)));
+    CHECK(l.latencies && l.at_ms && l.agents && uv_loop_init(&l.loop) == 0 && (l.net = net_open(&l.loop)));
     buf_init(&l.out, 1u << 20);
     status_make(&l.status);
     (void)snprintf(f.http, sizeof f.http, "%s", http);
@@ -598,11 +637,13 @@ int main(int argc, char **argv) {
     agents_open(&l, link);
     turn_until(&l, NULL, all_welcome, 30, "registering the agents");
     framework_open(&f);
-    turn_until(&l, &f, all_launched, 300, "launching the tasks");
+    turn_until(&l, &f, all_launched, 900, "launching the tasks");
     framework_close(&f); /* it is away while we measure: nothing is written to a stream that nobody would read */
     if (!fill) {
         run_measure(&l, (unsigned)seconds);
         run_print(&l);
+    }
+    if (!fill && !keep) {
         framework_open(&f);
         turn_until(&l, &f, stream_open, 30, "subscribing again");
         framework_teardown(&f);

@@ -47,12 +47,16 @@ class Conclave(Peer):
         self._reported = {"lost": 0, "doubled": 0, "restarted": 0}
         self._valid = (True, "")
 
-    def start(self, index: int) -> None:
+    def start(self, index: int, *more) -> None:
         peers = ",".join(f"{number + 1}={host}" for number, host in enumerate(self._masters))
         self.members.spawn(str(index), [
             str(self._binary), "master", "--data-dir", f"{self.members.dir}/m{index}", "--cluster-id", self._cluster_id,
             "--node", str(index + 1), "--peers", peers, "--agent-timeout-ms", "86400000",
-            "--heartbeat-ms", str(HEARTBEAT_MS), "--election-ms", str(ELECTION_MS), "--snapshot-mb", str(self._snapshot_mb)])
+            "--heartbeat-ms", str(HEARTBEAT_MS), "--election-ms", str(ELECTION_MS), "--snapshot-mb", str(self._snapshot_mb), *more])
+
+    def reinstall(self, index: int) -> None:
+        """Starts a member whose data is damaged: it has it anew from the leader."""
+        self.start(index, "--reinstall")
 
     # ---- requests ----
 
