@@ -10,3 +10,8 @@ add_test(NAME test_failover_rounds
     --dir ${CMAKE_BINARY_DIR}/bench)
 set_tests_properties(test_failover_rounds PROPERTIES LABELS integration TIMEOUT 300 RUN_SERIAL ON
   ENVIRONMENT "CONCLAVE_BIN=$<TARGET_FILE:conclave>;PYTHONDONTWRITEBYTECODE=1")
+
+# Connections between masters that break, and bytes that pass one way only.
+add_test(NAME links COMMAND ${Python3_EXECUTABLE} ${CMAKE_CURRENT_SOURCE_DIR}/links.py)
+set_tests_properties(links PROPERTIES LABELS integration TIMEOUT 180 RUN_SERIAL ON
+  ENVIRONMENT "CONCLAVE_BIN=$<TARGET_FILE:conclave>;PYTHONDONTWRITEBYTECODE=1")
