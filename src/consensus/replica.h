@@ -127,7 +127,8 @@ void replica_close(struct replica *replica, void (*closed)(void *ctx), void *ctx
 /* Queues one command (bytes are copied, 1..REPLICA_COMMAND_MAX). Commands of one loop turn share an entry.
  * Returns 0 and the ticket comes back once (a NULL ticket does not); or ERR_NOT_LEADER (also while leadership is handed
  * over), ERR_BUSY (queue of 64 MiB or
- * 200,000 commands is full, or the disk is and so is the log), ERR_LIMIT, and the ticket does not come back. */
+ * 200,000 commands is full), ERR_FULL (the disks of half of the voters have no room for another entry), ERR_LIMIT, and
+ * the ticket does not come back. */
 int replica_propose(struct replica *replica, const uint8_t *command, size_t len, void *ticket);
 
 /* Whether commands that make the state grow may be proposed: neither we nor half of the voters are below the soft
@@ -179,8 +180,9 @@ bool replica_handing_over(const struct replica *replica);
 /* The highest id among the members, as far as this node knows. */
 uint64_t replica_highest_id(const struct replica *replica);
 
-/* How much room the disk of a data folder has (store.h); higher is worse. */
-enum replica_space { REPLICA_SPACE_OK, REPLICA_SPACE_SOFT, REPLICA_SPACE_HARD };
+/* How much room the disk of a data folder has (store.h); higher is worse. FULL: below the hard mark, and the log has
+ * less than a segment of the space that it has set aside, so that it takes no entries of others. */
+enum replica_space { REPLICA_SPACE_OK, REPLICA_SPACE_SOFT, REPLICA_SPACE_HARD, REPLICA_SPACE_FULL };
 
 struct replica_peer_status {
     uint64_t id;

@@ -51,7 +51,7 @@ int replica_propose(struct replica *r, const uint8_t *command, size_t len, void 
     if (r->closing || r->fatal.pending || r->view.role != GUARD_LEADER || replica_handing_over(r))
         return ERR_NOT_LEADER;
     if (len == 0 || len > REPLICA_COMMAND_MAX) return ERR_LIMIT;
-    if (replica_log_full(r)) return ERR_BUSY;
+    if (replica_log_full(r)) return ERR_FULL;
     if (r->waiting_commands >= REPLICA_QUEUE_COMMANDS || r->waiting_bytes + len > REPLICA_QUEUE_BYTES) return ERR_BUSY;
     int rv = ERR_BUSY;
     if (!queue_empty(&r->waiting)) {

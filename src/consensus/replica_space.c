@@ -17,13 +17,17 @@
 /* A level is left only with an eighth more than its mark, so that it does not flutter. */
 enum replica_space replica_space_judge(enum replica_space before, const struct store_space *space) {
     uint64_t soft = space->soft_bytes, hard = space->hard_bytes, free_bytes = space->free_bytes;
-    if (free_bytes < hard || (before == REPLICA_SPACE_HARD && free_bytes < hard + hard / 8)) return REPLICA_SPACE_HARD;
+    if (free_bytes < hard || (before >= REPLICA_SPACE_HARD && free_bytes < hard + hard / 8))
+        return space->log_room < space->segment_bytes ? REPLICA_SPACE_FULL : REPLICA_SPACE_HARD;
     if (free_bytes < soft || (before != REPLICA_SPACE_OK && free_bytes < soft + soft / 8)) return REPLICA_SPACE_SOFT;
     return REPLICA_SPACE_OK;
 }
 
 static const char *level_name(enum replica_space level) {
-    return level == REPLICA_SPACE_OK ? "ok" : level == REPLICA_SPACE_SOFT ? "soft" : "hard";
+    return level == REPLICA_SPACE_OK     ? "ok"
+           : level == REPLICA_SPACE_SOFT ? "soft"
+           : level == REPLICA_SPACE_HARD ? "hard"
+                                         : "full";
 }
 
 /* The voter with most room that hears us; 0: nobody has more than we. */
@@ -79,31 +83,35 @@ void replica_space_tick(struct replica *r, uint64_t now) {
         }
         r->space_level = level;
     }
-    if (r->space_level == REPLICA_SPACE_HARD) hand_over(r, now);
+    if (r->space_level >= REPLICA_SPACE_HARD) hand_over(r, now);
 }
 
-bool replica_may_grow(const struct replica *r) {
-    CHECK_MAGIC(r, REPLICA_MAGIC);
-    if (r->space_level != REPLICA_SPACE_OK) return false;
-    /* Entries need a majority, and one that has no room will not take them. Who has not told yet is not in the way. */
-    unsigned voters = 0, room = 0;
+/* Whether a majority of the voters is below `level`. Who has not told yet is not in the way. */
+static bool majority_below(const struct replica *r, enum replica_space level) {
+    unsigned voters = 0, below = 0;
     for (unsigned i = 0; i < r->core.configuration.n; i++) {
         const struct raft_server *server = &r->core.configuration.servers[i];
         const struct member_vitals *v = replica_vitals_of(r, server->id);
         if (server->role != RAFT_VOTER) continue;
         voters++;
-        room += v == NULL || v->told.space == REPLICA_SPACE_OK;
+        below += server->id == r->config.node_id ? r->space_level < level : v == NULL || v->told.space < level;
     }
-    return 2 * room > voters || voters == 0;
+    return 2 * below > voters || voters == 0;
+}
+
+bool replica_may_grow(const struct replica *r) {
+    CHECK_MAGIC(r, REPLICA_MAGIC);
+    return r->space_level == REPLICA_SPACE_OK && majority_below(r, REPLICA_SPACE_SOFT);
 }
 
 bool replica_log_full(const struct replica *r) {
-    return r->space_level == REPLICA_SPACE_HARD && r->space.log_room < r->space.segment_bytes / 4;
+    if (r->space_level == REPLICA_SPACE_FULL && r->space.log_room < r->space.segment_bytes / 4) return true;
+    return !majority_below(r, REPLICA_SPACE_FULL);
 }
 
 bool replica_space_passes(struct replica *r, struct raft_message *message) {
-    if (r->space_level != REPLICA_SPACE_HARD) return true;
-    if (r->space.log_room >= r->space.segment_bytes) return message->type != RAFT_IO_INSTALL_SNAPSHOT;
+    if (r->space_level < REPLICA_SPACE_HARD) return true;
+    if (r->space_level == REPLICA_SPACE_HARD) return message->type != RAFT_IO_INSTALL_SNAPSHOT;
     if (message->type == RAFT_IO_INSTALL_SNAPSHOT) return false;
     if (message->type != RAFT_IO_APPEND_ENTRIES || message->append_entries.n_entries == 0) return true;
     /* What remains is a heartbeat: the leader is heard, and nothing is acknowledged. */

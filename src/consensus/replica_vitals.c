@@ -125,7 +125,7 @@ static void alarms_of_space(const struct replica *r, struct alarms *a) {
         alarm_add(a, "DISK_SOFT", r->space_since_ms, next,
                   "%" PRIu64 " MiB are free, below %" PRIu64 " no new frameworks and tasks are taken",
                   r->space.free_bytes / mib, r->space.soft_bytes / mib);
-    if (r->space_level == REPLICA_SPACE_HARD)
+    if (r->space_level >= REPLICA_SPACE_HARD)
         alarm_add(a, "DISK_HARD", r->space_since_ms, next,
                   "%" PRIu64 " MiB are free, below %" PRIu64
                   " a leader hands over, and the log has only what is set aside for it",

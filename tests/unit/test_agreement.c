@@ -96,7 +96,7 @@ static void hashes_of_another_kind_are_not_compared(void **state) {
 
 static void a_space_level_is_left_only_with_an_eighth_to_spare(void **state) {
     (void)state;
-    struct store_space s = {.soft_bytes = 800, .hard_bytes = 400};
+    struct store_space s = {.soft_bytes = 800, .hard_bytes = 400, .log_room = 100, .segment_bytes = 100};
     static const struct {
         uint64_t free_bytes;
         enum replica_space level;
@@ -110,6 +110,13 @@ static void a_space_level_is_left_only_with_an_eighth_to_spare(void **state) {
         level = replica_space_judge(level, &s);
         assert_int_equal(level, steps[i].level);
     }
+    s.log_room = 99; /* which does not matter while there is room to make a segment */
+    assert_int_equal(replica_space_judge(REPLICA_SPACE_OK, &s), REPLICA_SPACE_OK);
+    s.free_bytes = 449;
+    assert_int_equal(replica_space_judge(REPLICA_SPACE_SOFT, &s), REPLICA_SPACE_SOFT);
+    assert_int_equal(replica_space_judge(REPLICA_SPACE_FULL, &s), REPLICA_SPACE_FULL);
+    s.log_room = 100;
+    assert_int_equal(replica_space_judge(REPLICA_SPACE_FULL, &s), REPLICA_SPACE_HARD);
 }
 
 int main(void) {
