@@ -9,6 +9,8 @@
 #include "base/check.h"
 #include "net/link_internal.h"
 
+#define HANDSHAKE_DEFAULT_MS 5000
+
 const char *link_reason_text(enum link_reason reason) {
     static const char *const text[] = {
 #define REASON_TEXT(name, words) words,
@@ -34,6 +36,7 @@ void link_options_default(struct link_options *options) {
         .bulk_bytes_max = 8 << 20,
         .control_bytes_max = 1 << 20,
         .connect_timeout_ms = 2000,
+        .handshake_timeout_ms = 2000,
         .establish_timeout_ms = 5000,
     };
 }
@@ -49,6 +52,8 @@ static void link_finish(struct link *link) {
     if (link->callbacks.on_close) link->callbacks.on_close(link->ctx, link, link->reason, &link->err);
     if (link->server) link_server_gone(link->server, link);
     uv_freeaddrinfo(link->addresses);
+    tls_conn_free(link->tls);
+    buf_done(&link->tls_out);
     link_decoder_done(&link->decoder);
     buf_done(&link->lanes[LINK_CONTROL].buf);
     buf_done(&link->lanes[LINK_BULK].buf);
@@ -66,6 +71,7 @@ static void on_timer_closed(uv_handle_t *handle) {
 void link_end(struct link *link, enum link_reason reason, const struct err *err) {
     CHECK_MAGIC(link, LINK_OBJECT_MAGIC);
     if (link->state == LINK_CLOSING) return;
+    if (link->server && link->state == LINK_HANDSHAKE) link_server_failed(link->server, link, err);
     if (link->server) link_server_ending(link->server, link);
     link->state = LINK_CLOSING;
     link->reason = reason;
@@ -75,17 +81,21 @@ void link_end(struct link *link, enum link_reason reason, const struct err *err)
     if (link->resolving) (void)uv_cancel((uv_req_t *)&link->resolve);
 }
 
-static void link_end_text(struct link *link, enum link_reason reason, int code, const char *what) {
+void link_end_text(struct link *link, enum link_reason reason, int code, const char *what) {
     struct err err;
     char peer[ADDRESS_TEXT_MAX];
     (void)err_set(&err, code, "%.80s: %s", address_format(&link->peer, peer), what);
     link_end(link, reason, &err);
 }
 
-static void link_end_uv(struct link *link, int status) {
+void link_end_uv(struct link *link, int status) {
     bool open = link->state == LINK_OPEN;
     enum link_reason reason = LINK_IO;
     int code = ERR_IO;
+    if (link->state == LINK_HANDSHAKE && (status == UV_EOF || status == UV_ECONNRESET || status == UV_EPIPE)) {
+        link_end_text(link, LINK_PEER, ERR_CLOSED, "closed in the TLS handshake");
+        return;
+    }
     if (status == UV_ECONNREFUSED)
         reason = LINK_REFUSED;
     else if (open && (status == UV_EOF || status == UV_ECONNRESET || status == UV_EPIPE))
@@ -98,84 +108,16 @@ static void link_end_uv(struct link *link, int status) {
     link_end_text(link, reason, code, uv_strerror(status));
 }
 
-/* ---- bytes ------------------------------------------------------------------------------------------------------- */
-
-static bool on_frame(void *ctx, uint16_t type, const uint8_t *payload, size_t len) {
-    struct link *link = ctx;
-    link->stats.frames_in++;
-    link->callbacks.on_frame(link->ctx, link, type, payload, len);
-    return link->state == LINK_OPEN;
-}
-
-/* Everything received passes here. */
-static void link_bytes_in(struct link *link, const uint8_t *data, size_t len) {
-    struct err err;
-    int rc = link_decoder_feed(&link->decoder, data, len, on_frame, link, &err);
-    if (rc == 0) return;
-    char peer[ADDRESS_TEXT_MAX];
-    (void)err_wrap(&err, "%.80s", address_format(&link->peer, peer));
-    link_end(link, rc == ERR_NOMEM ? LINK_IO : LINK_PROTOCOL, &err);
-}
-
-/* Everything sent passes here; takes all of `out`. */
-static void link_bytes_out(struct link *link, struct buf *out) {
-    link->stats.bytes_out += out->len;
-    net_stream_send(&link->stream, out);
-}
-
-static size_t lane_bytes(const struct link_lane_queue *lane) {
-    return lane->buf.len - lane->head;
-}
-
-/* Moves whole frames of the lane to `out` until that holds `want` bytes. */
-static void lane_move(struct link_lane_queue *lane, struct buf *out, size_t want) {
-    size_t take = 0;
-    while (take < lane_bytes(lane) && out->len + take < want)
-        take += link_frame_bytes(lane->buf.data + lane->head + take);
-    if (buf_append(out, lane->buf.data + lane->head, take)) return;
-    lane->head += take;
-    if (lane->head == lane->buf.len) {
-        buf_done(&lane->buf);
-        lane->head = 0;
-    } else if (lane->head > lane->buf.len / 2) {
-        buf_consume(&lane->buf, lane->head);
-        lane->head = 0;
-    }
-}
-
-/* Sends one batch: all control frames, then bulk up to LINK_BATCH. False: nothing waited. */
-static bool link_send_batch(struct link *link) {
-    struct link_lane_queue *control = &link->lanes[LINK_CONTROL], *bulk = &link->lanes[LINK_BULK];
-    if (lane_bytes(control) == 0 && bulk->head == 0 && bulk->buf.len <= LINK_BATCH) {
-        if (bulk->buf.len == 0) return false;
-        link_bytes_out(link, &bulk->buf); /* the usual case: nothing is copied */
-        return true;
-    }
-    struct buf batch;
-    buf_init(&batch, SIZE_MAX / 2);
-    lane_move(control, &batch, SIZE_MAX);
-    lane_move(bulk, &batch, LINK_BATCH);
-    if (batch.len == 0) { /* no memory for the batch */
-        buf_done(&batch);
-        link_end_text(link, LINK_IO, ERR_NOMEM, "out of memory");
-        return false;
-    }
-    link_bytes_out(link, &batch);
-    return true;
-}
-
-static void link_flush(struct link *link) {
-    while (link->state == LINK_OPEN && !(link->cut & NET_CUT_OUT) && !net_stream_sending(&link->stream))
-        if (!link_send_batch(link)) break;
-}
+/* ---- sending ------------------------------------------------------------------------------------------------------
+ */
 
 static void link_run(struct net_task *task) {
     struct link *link = QUEUE_ENTRY(task, struct link, task);
     CHECK_MAGIC(link, LINK_OBJECT_MAGIC);
     link_flush(link);
     if (link->state != LINK_OPEN || !link->busy_told) return;
-    if (lane_bytes(&link->lanes[LINK_CONTROL]) > link->options.control_bytes_max / 2) return;
-    if (lane_bytes(&link->lanes[LINK_BULK]) > link->options.bulk_bytes_max / 2) return;
+    if (link_lane_bytes(&link->lanes[LINK_CONTROL]) > link->options.control_bytes_max / 2) return;
+    if (link_lane_bytes(&link->lanes[LINK_BULK]) > link->options.bulk_bytes_max / 2) return;
     link->busy_told = false;
     if (link->callbacks.on_writable) link->callbacks.on_writable(link->ctx, link);
 }
@@ -187,7 +129,7 @@ int link_send(struct link *link, enum link_lane lane, uint16_t type, const void 
     size_t max = link->options.frame_bytes_max;
     if (a_len > max || b_len > max - a_len) return ERR_LIMIT;
     struct link_lane_queue *queue = &link->lanes[lane];
-    size_t total = LINK_HEADER_BYTES + a_len + b_len, waiting = lane_bytes(queue);
+    size_t total = LINK_HEADER_BYTES + a_len + b_len, waiting = link_lane_bytes(queue);
     size_t bound = lane == LINK_CONTROL ? link->options.control_bytes_max : link->options.bulk_bytes_max;
     uint8_t *at = waiting > 0 && waiting + total > bound ? NULL : buf_reserve(&queue->buf, total);
     if (!at) {
@@ -209,7 +151,7 @@ int link_send(struct link *link, enum link_lane lane, uint16_t type, const void 
 
 static void stream_received(struct net_stream *s, const uint8_t *data, size_t len) {
     struct link *link = QUEUE_ENTRY(s, struct link, stream);
-    if (link->state != LINK_OPEN) return;
+    if (link->state != LINK_OPEN && link->state != LINK_HANDSHAKE) return;
     link->stats.bytes_in += len;
     link->stats.last_in_ms = uv_now(net_loop(link->net));
     link_bytes_in(link, data, len);
@@ -246,14 +188,49 @@ static void link_read(struct link *link) {
     if (rc) link_end_uv(link, rc);
 }
 
-void link_opened(struct link *link) {
-    link->state = LINK_OPEN;
-    link->stats.last_in_ms = uv_now(net_loop(link->net));
-    net_stream_tune(&link->stream);
+static void on_handshake_timeout(uv_timer_t *timer) {
+    struct link *link = timer->data;
+    if (link->state == LINK_HANDSHAKE)
+        link_end_text(link, LINK_TIMEOUT, ERR_TIMEOUT, "no TLS handshake in time");
+    else
+        on_establish_timeout(timer);
+}
+
+static void establish_timer_start(struct link *link) {
     (void)uv_timer_stop(&link->timer);
     if (link->options.establish_timeout_ms)
         (void)uv_timer_start(&link->timer, on_establish_timeout, link->options.establish_timeout_ms, 0);
-    link_read(link);
+}
+
+/* An accepted link has one time for handshake and hello together, so that a stranger gains nothing by the first. */
+static unsigned handshake_ms(const struct link *link) {
+    unsigned ms = link->server ? link->options.establish_timeout_ms : link->options.handshake_timeout_ms;
+    return ms ? ms : HANDSHAKE_DEFAULT_MS;
+}
+
+void link_opened(struct link *link) {
+    link->stats.last_in_ms = uv_now(net_loop(link->net));
+    net_stream_tune(&link->stream);
+    if (link->options.tls) {
+        link->state = LINK_HANDSHAKE;
+        (void)uv_timer_start(&link->timer, on_handshake_timeout, handshake_ms(link), 0);
+        link_tls_start(link);
+        if (link->state == LINK_HANDSHAKE) link_read(link);
+        return;
+    }
+    establish_timer_start(link);
+    link_ready(link);
+    if (link->state == LINK_OPEN) link_read(link);
+}
+
+void link_ready(struct link *link) {
+    bool handshake = link->state == LINK_HANDSHAKE;
+    link->state = LINK_OPEN;
+    if (handshake && !(link->server && link->options.establish_timeout_ms)) establish_timer_start(link);
+    if (link->server)
+        link_server_ready(link->server, link);
+    else if (link->callbacks.on_open)
+        link->callbacks.on_open(link->ctx, link);
 }
 
 /* On loopback a connect to a free ephemeral port may meet itself. */
@@ -272,7 +249,6 @@ static void on_connect(uv_connect_t *connect, int status) {
     if (status == 0) {
         (void)net_stream_peer(&link->stream, &link->peer);
         link_opened(link);
-        if (link->state == LINK_OPEN && link->callbacks.on_open) link->callbacks.on_open(link->ctx, link);
     } else if (link->next) {
         net_stream_close(&link->stream); /* stream_closed goes on to the next */
     } else {
@@ -331,7 +307,7 @@ void link_cut(struct link *link, unsigned cut) {
     link->cut = cut;
     if (link->state == LINK_CONNECTING) {
         if (!link->server) link_try_next(link);
-    } else if (link->state == LINK_OPEN) {
+    } else if (link->state != LINK_CLOSING) {
         link_read(link);
         net_defer(link->net, &link->task);
     }
@@ -353,6 +329,7 @@ struct link *link_new(struct net *net, const struct link_options *options) {
     link_decoder_init(&link->decoder, link->options.frame_bytes_max_new);
     buf_init(&link->lanes[LINK_CONTROL].buf, SIZE_MAX / 2); /* both bounded by link_send */
     buf_init(&link->lanes[LINK_BULK].buf, SIZE_MAX / 2);
+    buf_init(&link->tls_out, SIZE_MAX / 2); /* one batch, and answers of at most TLS_OUTPUT_BYTES */
     CHECK(uv_timer_init(net_loop(net), &link->timer) == 0);
     link->timer.data = link;
     net_hold(net);
@@ -399,7 +376,18 @@ struct link *link_connect(struct net *net, const struct address *address, const 
 size_t link_backlog(const struct link *link) {
     CHECK_MAGIC(link, LINK_OBJECT_MAGIC);
     size_t in_flight = link->state == LINK_OPEN ? net_stream_in_flight(&link->stream) : 0;
-    return lane_bytes(&link->lanes[LINK_CONTROL]) + lane_bytes(&link->lanes[LINK_BULK]) + in_flight;
+    return link_lane_bytes(&link->lanes[LINK_CONTROL]) + link_lane_bytes(&link->lanes[LINK_BULK]) + link->tls_out.len +
+           in_flight;
+}
+
+bool link_is_connecting(const struct link *link) {
+    CHECK_MAGIC(link, LINK_OBJECT_MAGIC);
+    return link->state == LINK_CONNECTING;
+}
+
+const struct tls_identity *link_identity(const struct link *link) {
+    CHECK_MAGIC(link, LINK_OBJECT_MAGIC);
+    return link->tls && tls_conn_ready(link->tls) ? tls_conn_peer(link->tls) : NULL;
 }
 
 bool link_is_open(const struct link *link) {

@@ -21,11 +21,14 @@
  * bulk frame or LINK_BATCH bytes of them, and for what the kernel holds unsent (kept to 128 KiB by TCP_NOTSENT_LOWAT).
  * Both lanes are bounded in bytes.
  *
- * TLS-ready: all received bytes pass link_bytes_in() and all sent ones link_bytes_out() (link.c), and both see batches,
- * not frames; an engine put between them and the socket needs no other change.
+ * TLS (tls.h), when the options have it, stands between the frames and the socket: all received bytes pass
+ * link_bytes_in() and all sent ones link_bytes_out() (link_bytes.c), in batches, not frames. Nobody is told of a link
+ * before its handshake has ended well, so whoever is accepted is known by certificate. A side with TLS and one without
+ * tell each other so, as far as that is possible.
  *
- *   link_connect --> connecting --> on_open --> (frames) --> link_established --> (frames) --> on_close
- *   accepted --------------------> on_accept -> (frames) --> link_established --> (frames) --> on_close
+ *   link_connect --> connecting --> [handshake] --> on_open --> (frames) --> link_established --> (frames) --> on_close
+ *   accepted ---------------------> [handshake] --> on_accept -> (frames) --> link_established --> (frames) -->
+ * on_close
  *
  * on_close fires exactly once for every link that link_connect returned or on_accept was told of, always from the loop
  * and never from inside a call of the application; the link's memory is gone when it returns. */
@@ -39,6 +42,7 @@
 #include "base/err.h"
 #include "net/address.h"
 #include "net/net.h"
+#include "net/tls.h"
 
 struct link;
 struct link_server;
@@ -59,6 +63,7 @@ enum link_lane {
     X(TIMEOUT, "timed out")             /* connecting, or not established in time */                                   \
     X(PROTOCOL, "not our protocol")     /* a malformed frame: a stranger, or a damaged connection */                   \
     X(OVERFLOW, "output queue overrun") /* link_close_overflow */                                                      \
+    X(TLS, "TLS refused")               /* a certificate, here or there; not TLS; or only one side has it */           \
     X(IO, "input/output error")         /* any other error of the system, no memory included */
 
 enum link_reason {
@@ -78,8 +83,11 @@ struct link_options {
     size_t bulk_bytes_max;         /* bulk waiting to be sent, at least one full frame; 8 MiB */
     size_t control_bytes_max;      /* control frames waiting to be sent; 1 MiB */
     unsigned connect_timeout_ms;   /* resolving and connecting; 2 s; 0 = none */
+    unsigned handshake_timeout_ms; /* of TLS on outgoing links; 2 s. On accepted ones the next includes it, never 0 */
     unsigned establish_timeout_ms; /* open to link_established; 5 s; 0 = none */
-    const char *bind_host; /* numeric local address of outgoing links, or NULL; borrowed until the call returns */
+    const char *bind_host;      /* numeric local address of outgoing links, or NULL; borrowed until the call returns */
+    struct tls *tls;            /* NULL: none; borrowed until the link is gone */
+    struct tls_expect tls_peer; /* what the other side's certificate must say */
 };
 
 /* Fills in the defaults named above. */
@@ -122,6 +130,11 @@ size_t link_backlog(const struct link *link);
 /* Whether link_send could succeed: open and not closing. */
 bool link_is_open(const struct link *link);
 
+/* Connecting: the other host has not answered yet. */
+bool link_is_connecting(const struct link *link);
+/* Who the other side is by its certificate; NULL without TLS. Valid from on_open or on_accept to on_close. */
+const struct tls_identity *link_identity(const struct link *link);
+
 /* The application has accepted the peer's hello: no more establish timeout, full frame size, no longer counted among
  * the strangers of its server. Does nothing the second time. */
 void link_established(struct link *link);
@@ -145,7 +158,10 @@ void link_cut(struct link *link, unsigned cut);
 struct link_server_options {
     struct link_options link; /* of accepted links */
     unsigned links_max;       /* 16,384; further connections are closed at once */
-    unsigned strangers_max;   /* links not established; 1,024; as above */
+    unsigned strangers_max;   /* links not established, handshakes included; 1,024; as above */
+    /* A connection ended in its TLS handshake, before on_accept was told of it: ERR_CLOSED when the other side just
+     * went, ERR_TIMEOUT, or what was wrong. May be NULL. */
+    void (*on_failed)(void *ctx, const struct address *peer, const struct err *err);
 };
 
 void link_server_options_default(struct link_server_options *options);
@@ -153,6 +169,7 @@ void link_server_options_default(struct link_server_options *options);
 struct link_server_stats {
     uint64_t accepted; /* told to on_accept */
     uint64_t refused;  /* closed at once: links_max, strangers_max, no memory */
+    uint64_t failed;   /* TLS handshakes that did not end well */
     unsigned links;    /* now */
     unsigned strangers;
 };

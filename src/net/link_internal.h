@@ -7,6 +7,7 @@
 #include "net/link.h"
 #include "net/link_frame.h"
 #include "net/net_stream.h"
+#include "net/tls_conn.h"
 
 #define LINK_OBJECT_MAGIC 0x4c4e4b4fu
 
@@ -16,7 +17,7 @@ struct link_lane_queue {
     size_t head;
 };
 
-enum link_state { LINK_CONNECTING, LINK_OPEN, LINK_CLOSING };
+enum link_state { LINK_CONNECTING, LINK_HANDSHAKE, LINK_OPEN, LINK_CLOSING };
 
 struct link {
     uint32_t magic;
@@ -35,7 +36,10 @@ struct link {
     void *ctx;
     struct address peer;
     struct net_stream stream;
-    uv_timer_t timer; /* connecting, then establishing */
+    struct tls_conn *tls; /* from the handshake on, if the options have TLS */
+    struct buf tls_out;   /* encrypted, waits for the stream */
+    bool heard;           /* some byte was received */
+    uv_timer_t timer;     /* connecting, then establishing */
     uv_connect_t connect;
     uv_getaddrinfo_t resolve;
     struct addrinfo *addresses;      /* result of resolving, owned */
@@ -53,13 +57,28 @@ struct link {
 
 /* A new link on `net`, connecting, not in any list. NULL without memory. */
 struct link *link_new(struct net *net, const struct link_options *options);
-/* The connection stands: tune, read, start the establish timer. */
+/* The connection stands: tune, read, start the timer and with TLS the handshake, else link_ready. */
 void link_opened(struct link *link);
+/* Frames can be exchanged: on_open, or the server's on_accept. */
+void link_ready(struct link *link);
 /* Ends the link with the reason; on_close follows from the loop. Does nothing on one that is closing. */
 void link_end(struct link *link, enum link_reason reason, const struct err *err);
+void link_end_text(struct link *link, enum link_reason reason, int code, const char *what);
+void link_end_uv(struct link *link, int status);
 extern const struct net_stream_events link_stream_events;
 
-/* The server's part: an accepted link is established; is closing; is gone. */
+/* link_bytes.c */
+/* Everything received passes here. */
+void link_bytes_in(struct link *link, const uint8_t *data, size_t len);
+/* Begins the handshake. */
+void link_tls_start(struct link *link);
+/* Writes what waits and the stream takes now. */
+void link_flush(struct link *link);
+size_t link_lane_bytes(const struct link_lane_queue *lane);
+
+/* The server's part: an accepted link is ready; has failed before that; is established; is closing; is gone. */
+void link_server_ready(struct link_server *server, struct link *link);
+void link_server_failed(struct link_server *server, const struct link *link, const struct err *err);
 void link_server_established(struct link_server *server);
 void link_server_ending(struct link_server *server, const struct link *link);
 void link_server_gone(struct link_server *server, struct link *link);

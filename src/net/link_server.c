@@ -67,12 +67,19 @@ static void server_accept(struct link_server *server) {
         link_end(link, LINK_LOCAL, &err); /* has no callbacks: nobody is told */
         return;
     }
-    server->stats.accepted++;
     link->cut = net_filter_ask(server->net, link->peer.host);
     link_opened(link);
-    if (link->state != LINK_OPEN) return;
+}
+
+void link_server_ready(struct link_server *server, struct link *link) {
+    server->stats.accepted++;
     server->on_accept(server->ctx, link);
     CHECK(link->callbacks.on_frame || link->state == LINK_CLOSING);
+}
+
+void link_server_failed(struct link_server *server, const struct link *link, const struct err *err) {
+    server->stats.failed++;
+    if (server->options.on_failed && !server->closing) server->options.on_failed(server->ctx, &link->peer, err);
 }
 
 static void on_connection(uv_stream_t *listener, int status) {

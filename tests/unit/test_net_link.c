@@ -11,7 +11,12 @@
 
 #include "net/link.h"
 #include "net/link_frame.h"
+#include "tls_files.h"
 #include "test_net_loop.h"
+
+/* `test_net_link tls`: the same links with TLS under them, and what only TLS has. */
+static struct tls_folder folder;
+static struct tls *tls_one, *tls_two; /* master 1 dials, master 2 accepts; NULL: without TLS */
 
 /* One end: what it was told. */
 struct end {
@@ -34,6 +39,8 @@ struct rig {
     bool establish; /* accepted links are established at their first frame */
     bool reject;
     bool server_closed;
+    unsigned failed; /* handshakes */
+    char failed_text[256];
 };
 
 static void on_open(void *ctx, struct link *link) {
@@ -87,6 +94,13 @@ static void on_accept(void *ctx, struct link *link) {
     assert_ptr_equal(link_context(link), e);
 }
 
+static void on_failed(void *ctx, const struct address *peer, const struct err *err) {
+    struct rig *rig = ctx;
+    assert_string_equal(peer->host, "127.0.0.1");
+    rig->failed++;
+    (void)memcpy(rig->failed_text, err->text, sizeof rig->failed_text);
+}
+
 static void on_server_closed(void *ctx) {
     struct rig *rig = ctx;
     rig->server_closed = true;
@@ -97,8 +111,13 @@ static void rig_open(struct rig *rig, const struct link_server_options *options)
     struct err err;
     memset(rig, 0, sizeof *rig);
     test_loop_open(&rig->t);
+    link_server_options_default(&rig->options);
+    if (options) rig->options = *options;
+    rig->options.link.tls = tls_two;
+    rig->options.link.tls_peer = (struct tls_expect){.role = TLS_MASTER};
+    rig->options.on_failed = on_failed;
     assert_int_equal(address_parse("127.0.0.1:0", 0, ADDRESS_PORT_ZERO, &any, &err), 0);
-    assert_int_equal(link_server_open(rig->t.net, &any, options, on_accept, rig, &rig->server, &err), 0);
+    assert_int_equal(link_server_open(rig->t.net, &any, &rig->options, on_accept, rig, &rig->server, &err), 0);
 }
 
 static void rig_close(struct rig *rig) {
@@ -110,9 +129,14 @@ static void rig_close(struct rig *rig) {
 
 static void end_connect(struct rig *rig, struct end *e, const struct link_options *options) {
     struct err err;
+    struct link_options all;
     memset(e, 0, sizeof *e);
     buf_init(&e->text, 1 << 20);
-    e->link = link_connect(rig->t.net, link_server_address(rig->server), options, &callbacks, e, &err);
+    link_options_default(&all);
+    if (options) all = *options;
+    if (!all.tls) all.tls = tls_one;
+    if (!all.tls_peer.role) all.tls_peer = (struct tls_expect){.role = TLS_MASTER, .node = 2};
+    e->link = link_connect(rig->t.net, link_server_address(rig->server), &all, &callbacks, e, &err);
     assert_non_null(e->link);
     assert_int_equal(e->opened + e->closed, 0);
 }
@@ -517,7 +541,143 @@ static void a_taken_address_is_a_clear_error(void **state) {
     rig_close(&rig);
 }
 
-int main(void) {
+/* ---- TLS only ---- */
+
+static void accepted_links_are_known_by_certificate(void **state) {
+    (void)state;
+    struct rig rig;
+    struct end e;
+    rig_open(&rig, NULL);
+    end_connect(&rig, &e, NULL);
+    assert_null(link_identity(e.link));
+    UNTIL(&rig, is_open, &e);
+    assert_int_equal(link_identity(e.link)->node, 2);
+    send_text(&e, LINK_BULK, 1, "a");
+    UNTIL(&rig, has_frames, &rig.accepted[0]);
+    assert_int_equal(link_identity(rig.accepted[0].link)->node, 1);
+    assert_int_equal(link_identity(rig.accepted[0].link)->role, TLS_MASTER);
+    link_close(e.link);
+    rig_close(&rig);
+}
+
+static bool has_failed(void *ctx) {
+    return ((struct rig *)ctx)->failed > 0;
+}
+
+static void a_wrong_certificate_ends_both_sides_with_a_word(void **state) {
+    (void)state;
+    struct rig rig;
+    struct end e;
+    struct link_options options;
+    link_options_default(&options);
+    options.tls_peer = (struct tls_expect){.role = TLS_MASTER, .node = 3};
+    rig_open(&rig, NULL);
+    end_connect(&rig, &e, &options); /* it is not the one that we mean */
+    UNTIL(&rig, is_closed, &e);
+    assert_int_equal(e.opened, 0);
+    assert_int_equal(e.reason, LINK_TLS);
+    assert_non_null(strstr(e.reason_text, "expected was node 3"));
+    UNTIL(&rig, has_failed, &rig);
+    assert_non_null(strstr(rig.failed_text, "the other side ended it"));
+    assert_int_equal(rig.accepted_n, 0);
+    rig.failed = 0;
+    struct tls_identity agent = tls_who(TLS_AGENT, 0);
+    tls_folder_sign(&folder, "agent", &agent, 0);
+    link_options_default(&options);
+    options.tls = tls_folder_load(&folder, "agent", &agent);
+    end_connect(&rig, &e, &options); /* and we are not who may come here */
+    UNTIL(&rig, is_closed, &e);
+    assert_int_equal(e.reason, LINK_TLS);
+    assert_non_null(strstr(e.reason_text, "its log says why"));
+    UNTIL(&rig, has_failed, &rig);
+    assert_non_null(strstr(rig.failed_text, "expected was a master"));
+    assert_int_equal(rig.accepted_n, 0);
+    rig_close(&rig);
+    tls_close(options.tls);
+}
+
+static void tls_and_none_tell_each_other(void **state) {
+    (void)state;
+    struct rig rig;
+    struct end e;
+    struct err err;
+    rig_open(&rig, NULL);
+    memset(&e, 0, sizeof e);
+    e.link = link_connect(rig.t.net, link_server_address(rig.server), NULL, &callbacks, &e, &err);
+    UNTIL(&rig, is_open, &e); /* without TLS nothing is known before the first frame */
+    send_text(&e, LINK_CONTROL, 1, "hello");
+    UNTIL(&rig, is_closed, &e);
+    assert_int_equal(e.reason, LINK_TLS);
+    assert_non_null(strstr(e.reason_text, "the other side speaks TLS, this one does not"));
+    UNTIL(&rig, has_failed, &rig);
+    assert_non_null(strstr(rig.failed_text, "the other side speaks no TLS"));
+    rig_close(&rig);
+
+    struct tls *two = tls_two;
+    tls_two = NULL; /* now the server has none */
+    rig_open(&rig, NULL);
+    tls_two = two;
+    end_connect(&rig, &e, NULL);
+    UNTIL(&rig, is_closed, &e);
+    assert_int_equal(e.reason, LINK_TLS);
+    assert_non_null(strstr(e.reason_text, "the other side speaks no TLS"));
+    UNTIL(&rig, is_closed, &rig.accepted[0]);
+    assert_non_null(strstr(rig.accepted[0].reason_text, "the other side speaks TLS, this one does not"));
+    rig_close(&rig);
+}
+
+static void handshakes_that_do_not_end_are_cut_and_counted(void **state) {
+    (void)state;
+    struct rig rig;
+    struct end e;
+    struct address to;
+    struct err err;
+    struct link_options options;
+    struct link_server_options server;
+    struct link_server_stats stats;
+    link_server_options_default(&server);
+    server.link.establish_timeout_ms = 300;
+    server.strangers_max = 2;
+    rig_open(&rig, &server);
+    int fd[4];
+    for (int i = 0; i < 4; i++) {
+        fd[i] = stranger_connect(&rig);
+        if (i % 2) assert_int_equal(write(fd[i], "\x16\x03\x01\x01", 4), 4); /* the beginning of a hello */
+    }
+    test_loop_run_ms(&rig.t, 30);
+    link_server_stats(rig.server, &stats);
+    assert_int_equal(stats.strangers, 2);
+    assert_int_equal(stats.refused, 2);
+    assert_int_equal(stats.accepted, 0);
+    test_loop_run_ms(&rig.t, 400);
+    link_server_stats(rig.server, &stats);
+    assert_int_equal(stats.strangers + stats.links, 0);
+    assert_int_equal(stats.failed, 2);
+    assert_non_null(strstr(rig.failed_text, "no TLS handshake in time"));
+    for (int i = 0; i < 4; i++)
+        (void)close(fd[i]);
+
+    int silent = plain_socket(&to, true); /* takes connections and says nothing */
+    link_options_default(&options);
+    options.handshake_timeout_ms = 50;
+    options.establish_timeout_ms = 0;
+    options.tls = tls_one;
+    options.tls_peer.role = TLS_MASTER;
+    memset(&e, 0, sizeof e);
+    e.link = link_connect(rig.t.net, &to, &options, &callbacks, &e, &err);
+    UNTIL(&rig, is_closed, &e);
+    assert_int_equal(e.reason, LINK_TIMEOUT);
+    assert_int_equal(e.opened, 0);
+    (void)close(silent);
+
+    end_connect(&rig, &e, NULL); /* shook hands, and then no hello: the rest of the same time */
+    UNTIL(&rig, is_open, &e);
+    UNTIL(&rig, is_closed, &rig.accepted[0]);
+    assert_int_equal(rig.accepted[0].reason, LINK_TIMEOUT);
+    rig_close(&rig);
+}
+
+static int plain_tests(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(frames_arrive_whole_and_in_order),
         cmocka_unit_test(a_last_frame_before_closing_arrives),
@@ -534,4 +694,36 @@ int main(void) {
         cmocka_unit_test(a_taken_address_is_a_clear_error),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
+}
+
+static int tls_tests(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(frames_arrive_whole_and_in_order),
+        cmocka_unit_test(a_last_frame_before_closing_arrives),
+        cmocka_unit_test(control_overtakes_bulk_that_waits),
+        cmocka_unit_test(a_full_lane_is_busy_and_tells_when_it_has_room),
+        cmocka_unit_test(a_cut_is_silent_and_loses_nothing_when_healed),
+        cmocka_unit_test(a_filter_holds_connections_back_until_it_is_healed),
+        cmocka_unit_test(a_link_may_be_closed_from_its_own_callbacks),
+        cmocka_unit_test(closing_the_server_closes_its_links),
+        cmocka_unit_test(accepted_links_are_known_by_certificate),
+        cmocka_unit_test(a_wrong_certificate_ends_both_sides_with_a_word),
+        cmocka_unit_test(tls_and_none_tell_each_other),
+        cmocka_unit_test(handshakes_that_do_not_end_are_cut_and_counted),
+    };
+    struct tls_identity one = tls_who(TLS_MASTER, 1), two = tls_who(TLS_MASTER, 2);
+    tls_folder_open(&folder);
+    tls_folder_sign(&folder, "one", &one, 0);
+    tls_folder_sign(&folder, "two", &two, 0);
+    tls_one = tls_folder_load(&folder, "one", &one);
+    tls_two = tls_folder_load(&folder, "two", &two);
+    int rc = cmocka_run_group_tests(tests, NULL, NULL);
+    tls_close(tls_one);
+    tls_close(tls_two);
+    tls_folder_close(&folder);
+    return rc;
+}
+
+int main(int argc, char **argv) {
+    return argc > 1 && !strcmp(argv[1], "tls") ? tls_tests() : plain_tests();
 }

@@ -15,7 +15,7 @@ packages_of() {
     case $1 in
     build)
         echo gcc libc6-dev cmake ninja-build pkg-config libuv1-dev libraft-dev liblz4-dev libprotobuf-c-dev \
-            protobuf-c-compiler node-llhttp libxxhash-dev libsmartcols-dev libcurl4-openssl-dev
+            protobuf-c-compiler node-llhttp libxxhash-dev libsmartcols-dev libcurl4-openssl-dev libssl-dev
         ;;
     unit) echo libcmocka-dev procps ;;
     lint) echo clang clang-format clang-tidy cppcheck libclang-rt-14-dev shellcheck git binutils ;;
