@@ -34,6 +34,8 @@ static void agent_stop(struct agent_process *a, int status) {
     a->status = status;
     uv_close((uv_handle_t *)&a->term_signal, NULL);
     uv_close((uv_handle_t *)&a->int_signal, NULL);
+    uv_close((uv_handle_t *)&a->hup_signal, NULL);
+    uv_close((uv_handle_t *)&a->tls_timer, NULL);
     engine_close(a->engine);
     a->parts = 2;
     master_link_close(a->masters, part_closed_cb, a);
@@ -75,6 +77,15 @@ static void signal_cb(uv_signal_t *handle, int signum) {
     struct agent_process *a = handle->data;
     log_event(LOG_INFO, "agent_stops", "signal=%d tasks=%zu go on", signum, task_table_count(engine_tasks(a->engine)));
     agent_stop(a, 0);
+}
+
+static void hangup_cb(uv_signal_t *handle, int signum) {
+    (void)signum;
+    tls_poll(((struct agent_process *)handle->data)->tls, clock_mono_ms(), true);
+}
+
+static void tls_timer_cb(uv_timer_t *timer) {
+    tls_poll(((struct agent_process *)timer->data)->tls, clock_mono_ms(), false);
 }
 
 static void cgroups_find(struct agent_process *a) {
@@ -122,12 +133,30 @@ static int http_open(struct agent_process *a, struct err *err) {
     return 0;
 }
 
+/* With TLS the certificate says which cluster is ours. */
+static int agent_tls_open(struct agent_process *a, struct err *err) {
+    struct tls_identity self = {.role = TLS_AGENT};
+    if (a->config.cluster_id_set) memcpy(self.cluster_id, a->config.cluster_id, sizeof self.cluster_id);
+    int rc = tls_open(&a->config.tls, &self, &a->tls, err);
+    if (rc) return rc;
+    if (!a->tls) {
+        log_event(LOG_WARN, "no_tls",
+                  "links are plain, anybody may pretend to be a master: keep them in a trusted "
+                  "network, or give --tls-ca, --tls-cert and --tls-key");
+        return 0;
+    }
+    a->config.cluster_id_set = true;
+    memcpy(a->config.cluster_id, tls_self(a->tls)->cluster_id, sizeof a->config.cluster_id);
+    return 0;
+}
+
 static int masters_open(struct agent_process *a, struct err *err) {
     const struct master_link_options options = {
         .net = a->net,
         .store = &a->store,
         .masters = a->config.masters,
         .master_n = a->config.master_n,
+        .tls = a->tls,
         .bind_host = a->config.bind_host[0] ? a->config.bind_host : NULL,
         .cluster_id = a->config.cluster_id_set ? a->config.cluster_id : NULL,
         .hello = hello_cb,
@@ -161,7 +190,11 @@ static int engine_start(struct agent_process *a, struct err *err) {
 static void signals_open(struct agent_process *a) {
     (void)uv_signal_init(&a->loop, &a->term_signal);
     (void)uv_signal_init(&a->loop, &a->int_signal);
-    a->term_signal.data = a->int_signal.data = a;
+    (void)uv_signal_init(&a->loop, &a->hup_signal);
+    (void)uv_timer_init(&a->loop, &a->tls_timer);
+    a->term_signal.data = a->int_signal.data = a->hup_signal.data = a->tls_timer.data = a;
+    (void)uv_signal_start(&a->hup_signal, hangup_cb, SIGHUP);
+    if (a->tls) (void)uv_timer_start(&a->tls_timer, tls_timer_cb, TLS_POLL_MS, TLS_POLL_MS);
     (void)uv_signal_start(&a->term_signal, signal_cb, SIGTERM);
     (void)uv_signal_start(&a->int_signal, signal_cb, SIGINT);
 }
@@ -190,8 +223,13 @@ close_net:
 }
 
 static int agent_run(struct agent_process *a, struct err *err) {
-    int rc = agent_store_open(a->config.work_dir, &a->store, err);
+    int rc = agent_tls_open(a, err);
     if (rc) return rc;
+    rc = agent_store_open(a->config.work_dir, &a->store, err);
+    if (rc) {
+        tls_close(a->tls);
+        return rc;
+    }
     cgroups_find(a);
     (void)uv_loop_init(&a->loop);
     a->started_wall_ms = clock_wall_ms();
@@ -205,6 +243,7 @@ static int agent_run(struct agent_process *a, struct err *err) {
     cgroup_host_leave(&a->cgroups);
     (void)uv_loop_close(&a->loop);
     agent_store_close(&a->store);
+    tls_close(a->tls);
     return rc;
 }
 

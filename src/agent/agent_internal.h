@@ -23,7 +23,9 @@ struct agent_process {
     struct engine *engine;
     struct master_link *masters;
     struct http_server *http;
-    uv_signal_t term_signal, int_signal;
+    struct tls *tls; /* NULL: none */
+    uv_signal_t term_signal, int_signal, hup_signal;
+    uv_timer_t tls_timer; /* looks for new certificates */
     uint64_t started_wall_ms;
     int status; /* exit status */
     bool stopping;

@@ -189,6 +189,15 @@ static void metrics_handle(struct agent_process *a, struct http_exchange *x) {
     }
     buf_init(&b, 65536);
     metric(&b, "registered", "gauge", "1 while a leader has this agent", master_link_is_welcome(a->masters));
+    metric(&b, "tls", "gauge", "1 where the links to the masters have TLS", a->tls != NULL);
+    if (a->tls) {
+        struct tls_stats tls;
+        tls_stats(a->tls, &tls);
+        metric(&b, "tls_expires_seconds", "gauge", "until the certificate or its CA ends; 0: it has",
+               tls.expires_s > 0 ? (uint64_t)tls.expires_s : 0);
+        metric(&b, "tls_reloads_total", "counter", "times that new certificates were taken", tls.reloads);
+        metric(&b, "tls_reload_errors_total", "counter", "times that they could not be", tls.reload_errors);
+    }
     metric(&b, "uptime_seconds", "gauge", "since the process started", (clock_wall_ms() - a->started_wall_ms) / 1000);
     metric(&b, "tasks", "gauge", "tasks known, ended and unacknowledged ones too", task_table_count(tasks));
     metric(&b, "tasks_running", "gauge", "tasks whose command runs", running);

@@ -164,6 +164,7 @@ int agent_config_read(int argc, char **argv, struct agent_config *ret, struct er
          "cpus:4;mem:1024;disk:1000;ports:[31000-32000]; found where not given"},
         {"attributes", FLAG_STRING, &t.attributes, 0, 0, false, "TEXT", "name:value;name:value"},
         {"cluster-id", FLAG_STRING, &t.cluster_id, 0, 64, false, "HEX", "obey this cluster only; else the first met"},
+        TLS_FLAGS(c.tls),
         {"cgroups", FLAG_BOOL, &c.cgroups, 0, 0, false, NULL, "limit tasks by control groups where possible"},
         {"tasks-max", FLAG_U64, &c.tasks_max, 1, 15000, false, "N", "tasks at a time; 10000"},
         {"keep", FLAG_U64, &c.kept_max, 0, 8000, false, "N", "sandboxes of ended tasks that are kept; 1000"},

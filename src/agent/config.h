@@ -31,7 +31,8 @@ struct agent_config {
     size_t attribute_n;
     bool cluster_id_set;
     uint8_t cluster_id[16];
-    bool cgroups; /* use control groups where the host permits */
+    struct tls_files tls; /* none: links without TLS */
+    bool cgroups;         /* use control groups where the host permits */
     uint64_t tasks_max, kept_max, kept_age_s;
     bool help; /* only help was asked for, and printed */
 };

@@ -56,6 +56,7 @@ struct master_link {
     uv_timer_t main_timer, watch_timer;
     struct buf out;
     struct master_link_stats stats;
+    bool tls_logged; /* a failure of TLS was logged since the last welcome */
     char leader_text[ADDRESS_TEXT_MAX];
     bool closing;
     unsigned timers; /* not closed yet */
@@ -104,7 +105,10 @@ static struct conn *conn_open(struct master_link *m, const struct address *addre
     options.frame_bytes_max = options.frame_bytes_max_new = FRAME_BYTES_MAX; /* a leader's orders, from the first */
     options.connect_timeout_ms = ASKED_MS;
     options.establish_timeout_ms = 0; /* our own timers watch over the answer */
+    options.handshake_timeout_ms = ASKED_MS;
     options.bind_host = m->options.bind_host;
+    options.tls = m->options.tls;
+    options.tls_peer.role = TLS_MASTER;
     c->link = link_connect(m->options.net, address, &options, &callbacks, c, &err);
     if (!c->link) {
         log_event(LOG_WARN, "master_dial", "master=%s %s", address_format(address, text), err.text);
@@ -319,6 +323,7 @@ static void welcome_take(struct conn *c, const Conclave__Link__Welcome *w) {
     m->leader_term = m->fence.term;
     m->backoff_ms = 0;
     m->stats.welcomes++;
+    m->tls_logged = false;
     (void)address_format(&c->address, m->leader_text);
     log_event(LOG_INFO, "welcome", "leader=%s term=%" PRIu64 " agent=%s", m->leader_text, m->fence.term,
               m->options.store->agent_id);
@@ -433,6 +438,10 @@ static void on_close(void *ctx, struct link *link, enum link_reason reason, cons
     char text[ADDRESS_TEXT_MAX];
     (void)link;
     m->conns--;
+    if (!c->abandoned && reason == LINK_TLS && !m->tls_logged) {
+        m->tls_logged = true;
+        log_event(LOG_ERROR, "master_tls", "master=%s %s", address_format(&c->address, text), err->text);
+    }
     if (!c->abandoned && c->watch) {
         m->watch = NULL;
         (void)uv_timer_start(&m->watch_timer, watch_timer_cb, WATCH_RETRY_MS, 0);

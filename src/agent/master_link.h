@@ -29,6 +29,7 @@ struct master_link_options {
     struct store *store;           /* fence and agent id are read and written there */
     const struct address *masters; /* link addresses; copied */
     size_t master_n;
+    struct tls *tls;           /* NULL: none; borrowed */
     const char *bind_host;     /* numeric local address, or NULL; borrowed */
     const uint8_t *cluster_id; /* 16 bytes that the agent is pinned to, or NULL; borrowed */
     /* Appends a packed Hello. */

@@ -11,6 +11,10 @@ int command_main(int argc, char **argv);
 /* Each takes its own name as argv[0] and returns an exit status. */
 int status_main(int argc, char **argv);
 int hash_main(int argc, char **argv);
+int cert_ca_main(int argc, char **argv);
+int cert_master_main(int argc, char **argv);
+int cert_agent_main(int argc, char **argv);
+int cert_show_main(int argc, char **argv);
 int config_get_main(int argc, char **argv);
 int config_set_main(int argc, char **argv);
 int log_ls_main(int argc, char **argv);

@@ -21,6 +21,7 @@
 struct dev {
     struct options o;
     const char *dir, *resources;
+    bool no_tls;
     struct dev_cluster cluster;
 };
 
@@ -105,11 +106,24 @@ static int dev_start_all(struct dev *d, struct err *err) {
     return dev_wait_ready(&d->cluster, DEV_AGENTS, DEV_WAIT_MS, err);
 }
 
+/* TLS is decided when the cluster is made, and stays. */
+static int dev_tls(struct dev *d, struct err *err) {
+    struct dev_cluster *c = &d->cluster;
+    if (c->tls && d->no_tls)
+        return err_set(err, ERR_INVALID, "--no-tls: this cluster was made with TLS; conclave dev clean, then again");
+    if (!c->fresh || d->no_tls) return 0;
+    int rc = dev_save(c, err); /* makes the folder */
+    if (rc == 0) rc = dev_tls_make(c, err);
+    c->tls = rc == 0;
+    return rc;
+}
+
 static int dev_up(struct dev *d) {
     struct err err = {0};
     uint64_t t0 = clock_mono_ms();
     if (d->resources) (void)snprintf(d->cluster.resources, sizeof d->cluster.resources, "%s", d->resources);
-    int rc = dev_start_all(d, &err);
+    int rc = dev_tls(d, &err);
+    if (rc == 0) rc = dev_start_all(d, &err);
     if (rc) return fail(&err);
     uint64_t leader = leader_now(&d->cluster);
     nodes_message(&d->cluster, leader, d->o.output);
@@ -261,6 +275,7 @@ int dev_main(int argc, char **argv) {
         {"dir", FLAG_STRING, &d.dir, 0, 300, false, "DIR", "where the cluster lives (~/.local/state/conclave/dev)"},
         {"resources", FLAG_STRING, &d.resources, 0, 100, false, "LIST",
          "of each agent (cpus:4;mem:4096;disk:10000;ports:[31000-32000])"},
+        {"no-tls", FLAG_BOOL, &d.no_tls, 0, 0, false, "", "a new cluster gets no certificates, its links are plain"},
         {0}};
     struct err err = {0};
     int rest, code;

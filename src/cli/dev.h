@@ -4,9 +4,11 @@
  *
  *   DIR/cluster           cluster id, and a line a process: kind, id, pid, its start time (so that a pid used again by
  *                         somebody else is never signalled)
+ *   DIR/tls               a CA of its own and a certificate a node (net/tls.h), unless it was made with --no-tls
  *   DIR/m1 m2 m3          data folders of the masters, DIR/a1 a2 a3 work folders of the agents, *.log beside them
  *
- * dev.c: the verbs. dev_cluster.c: the folder and the processes. dev_fault.c: kill and pause with their timeline. */
+ * dev.c: the verbs. dev_cluster.c: the folder and the processes. dev_tls.c: the certificates. dev_fault.c: kill and
+ * pause with their timeline. */
 #ifndef CONCLAVE_CLI_DEV_H
 #define CONCLAVE_CLI_DEV_H
 
@@ -37,12 +39,21 @@ struct dev_cluster {
     char dir[400];
     char cluster_id[33];
     char resources[128];              /* of each agent */
+    bool fresh;                       /* nothing has been made of it yet */
+    bool tls;                         /* its links have TLS */
     struct dev_node nodes[DEV_NODES]; /* masters first */
 };
 
 /* Reads DIR/cluster; without one, the cluster is new (an id is made). ERR_CORRUPT for a file that is none of ours. */
 int dev_load(const char *dir, struct dev_cluster *ret, struct err *err);
 int dev_save(const struct dev_cluster *c, struct err *err);
+/* Makes DIR/tls of a fresh cluster. */
+int dev_tls_make(const struct dev_cluster *c, struct err *err);
+/* Paths of a node's certificate and key, and of the CA. */
+struct dev_tls_paths {
+    char ca[500], cert[500], key[500];
+};
+void dev_tls_paths(const struct dev_cluster *c, const struct dev_node *node, struct dev_tls_paths *ret);
 /* Is the recorded process alive, and is it the one that we started? */
 enum dev_state dev_node_state(const struct dev_node *node);
 /* Starts the node's process, detached, its output in a log file. */

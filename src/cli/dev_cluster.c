@@ -43,6 +43,10 @@ static int cluster_line(struct dev_cluster *c, const char *line) {
     long pid;
     uint64_t start;
     if (sscanf(line, "cluster-id %32s", c->cluster_id) == 1) return 0;
+    if (!strcmp(line, "tls\n")) {
+        c->tls = true;
+        return 0;
+    }
     if (sscanf(line, "resources %127s", value) == 1) {
         (void)snprintf(c->resources, sizeof c->resources, "%s", value);
         return 0;
@@ -65,6 +69,7 @@ int dev_load(const char *dir, struct dev_cluster *ret, struct err *err) {
     FILE *f = fopen(path, "re");
     if (!f && errno == ENOENT) {
         cluster_new(ret);
+        ret->fresh = true;
         return 0;
     }
     if (!f) return err_sys(err, errno, "%s", path);
@@ -90,6 +95,7 @@ int dev_save(const struct dev_cluster *c, struct err *err) {
     FILE *f = fopen(next, "we");
     if (!f) return err_sys(err, errno, "%s", next);
     fprintf(f, CLUSTER_FILE_HEAD "\ncluster-id %s\n", c->cluster_id);
+    if (c->tls) fprintf(f, "tls\n");
     if (c->resources[0]) fprintf(f, "resources %s\n", c->resources);
     for (unsigned i = 0; i < DEV_NODES; i++)
         if (c->nodes[i].pid)
@@ -147,13 +153,27 @@ static void child_exec(const char *log, char **argv) {
 
 int dev_node_start(struct dev_cluster *c, struct dev_node *node, struct err *err) {
     char log[600], id[16], peers[160], masters[160], listen[64];
+    struct dev_tls_paths tls;
+    dev_tls_paths(c, node, &tls);
     const char *resources = c->resources[0] ? c->resources : "cpus:4;mem:4096;disk:10000;ports:[31000-32000]";
-    char *master[] = {(char *)"conclave",     (char *)"master",
-                      (char *)"--data-dir",   node->dir,
-                      (char *)"--cluster-id", c->cluster_id,
-                      (char *)"--node",       id,
-                      (char *)"--peers",      peers,
-                      (char *)"--chaos",      NULL};
+    char *master[] = {(char *)"conclave",
+                      (char *)"master",
+                      (char *)"--data-dir",
+                      node->dir,
+                      (char *)"--cluster-id",
+                      c->cluster_id,
+                      (char *)"--node",
+                      id,
+                      (char *)"--peers",
+                      peers,
+                      (char *)"--chaos",
+                      c->tls ? (char *)"--tls-ca" : NULL,
+                      tls.ca,
+                      (char *)"--tls-cert",
+                      tls.cert,
+                      (char *)"--tls-key",
+                      tls.key,
+                      NULL};
     char *agent[] = {(char *)"conclave",
                      (char *)"agent",
                      (char *)"--work-dir",
@@ -168,6 +188,12 @@ int dev_node_start(struct dev_cluster *c, struct dev_node *node, struct err *err
                      listen,
                      (char *)"--resources",
                      (char *)resources,
+                     c->tls ? (char *)"--tls-ca" : NULL,
+                     tls.ca,
+                     (char *)"--tls-cert",
+                     tls.cert,
+                     (char *)"--tls-key",
+                     tls.key,
                      NULL};
     char state;
     (void)snprintf(log, sizeof log, "%s.log", node->dir);

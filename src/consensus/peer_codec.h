@@ -67,7 +67,8 @@ enum peer_stream { PEER_STREAM_MESSAGES = 1, PEER_STREAM_BULK = 2 };
     X(STRANGER, 3, "not a member")                                                                                     \
     X(TARGET, 4, "meant for another node")                                                                             \
     X(SELF, 5, "our own id")                                                                                           \
-    X(FOLDER, 6, "another folder is known under this id")
+    X(FOLDER, 6, "another folder is known under this id")                                                              \
+    X(CERTIFICATE, 7, "the certificate is another node's")
 
 enum peer_refusal {
 #define PEER_REFUSAL_ENUM(name, value, text) PEER_REFUSED_##name = (value),

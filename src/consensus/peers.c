@@ -35,7 +35,10 @@ void peers_link_options(const struct peers *p, struct link_options *ret, size_t 
     ret->frame_bytes_max = PEER_MESSAGE_MAX;
     ret->bulk_bytes_max = bulk_bytes;
     ret->connect_timeout_ms = p->config.election_ms * 2 < 1000 ? 1000 : p->config.election_ms * 2;
+    ret->handshake_timeout_ms = ret->connect_timeout_ms;
     ret->establish_timeout_ms = ret->connect_timeout_ms * 2;
+    ret->tls = p->config.tls;
+    ret->tls_peer.role = TLS_MASTER;
     ret->bind_host = p->bind_host[0] ? p->bind_host : NULL;
 }
 
@@ -81,6 +84,7 @@ static int listen_on(struct peers *p, struct err *err) {
     peers_link_options(p, &options.link, PEERS_QUEUE_BYTES);
     options.links_max = 128;
     options.strangers_max = 64;
+    options.on_failed = peers_handshake_failed;
     rv = link_server_open(p->config.net, &address, &options, peers_accept, p, &p->server, err);
     return rv == 0 ? 0 : err_wrap(err, "listening for peers");
 }

@@ -71,6 +71,7 @@ struct peers_config {
     uint32_t program_level; /* told in our hellos; see replica.h */
     char program_version[PEER_VERSION_BYTES];
     const char *listen; /* HOST:PORT, numeric; read by peers_open only */
+    struct tls *tls;    /* of both directions; NULL: none. A hello's `from` must be the node of its certificate */
     unsigned election_ms;
     void *ctx; /* first argument of the callbacks */
     /* A message arrived; what it points to (entries, their batch, snapshot data, configuration) becomes the receiver's,
@@ -132,7 +133,7 @@ struct peers_counters {
     uint64_t sent, received;  /* messages */
     uint64_t unsent;          /* messages refused: not connected or queue full */
     uint64_t malformed;       /* frames that could not be read; their connection was cut */
-    uint64_t refused;         /* hellos that were refused */
+    uint64_t refused;         /* hellos that were refused, and TLS handshakes with us */
     uint64_t dials, welcomes; /* connections tried and made by us */
     uint64_t deaths;          /* calls of `dead` */
     uint64_t snapshots_sent, snapshots_received, snapshots_failed;

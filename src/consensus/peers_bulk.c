@@ -167,6 +167,7 @@ int transfer_start(struct peer *peer, const struct raft_message *message, struct
         struct link_options options;
         struct err err;
         peers_link_options(p, &options, BULK_QUEUE_BYTES);
+        options.tls_peer.node = peer->id;
         t->link = link_connect(p->config.net, &peer->address, &options, &callbacks, t, &err);
         if (t->link == NULL) rv = RAFT_NOCONNECTION;
     }

@@ -148,11 +148,14 @@ static void out_close_cb(void *ctx, struct link *link, enum link_reason reason, 
     struct peer *peer = ctx;
     struct peers *p = peer->peers;
     if (peer->out == link) {
-        if (!peer->failure_logged)
-            log_event(LOG_INFO, peer->welcomed ? "peer_lost" : "peer_unreachable",
+        bool tls = reason == LINK_TLS;
+        if (!peer->failure_logged || (tls && !peer->tls_logged))
+            log_event(tls ? LOG_ERROR : LOG_INFO, peer->welcomed ? "peer_lost" : "peer_unreachable",
                       "peer=%" PRIu64 " address=%s reason=%s text=\"%s\"", peer->id, peer->text,
                       link_reason_name(reason), err ? err->text : "");
         peer->failure_logged = true;
+        peer->tls_logged = tls;
+        if (tls) peer->attempts = ATTEMPTS_MAX; /* a certificate does not change in a millisecond */
         if (peer->welcomed && peers_now(p) - peer->opened_ms >= LASTED_MS) peer->attempts = 0;
         peer->refused = reason == LINK_REFUSED;
         peer->out = NULL;
@@ -175,6 +178,7 @@ void peer_dial(struct peer *peer) {
     uv_timer_stop(&peer->redial);
     struct link_options options;
     peers_link_options(p, &options, PEERS_QUEUE_BYTES);
+    options.tls_peer.node = peer->id;
     /* A dial that meets a process on its way out may be dropped without an answer, and the kernel asks again only after
      * a second. So the first dials are given up soon; where the way is longer than that, one of the next gets through.
      */
@@ -262,12 +266,14 @@ static void inbound_hello(struct inbound *in, const uint8_t *payload, size_t len
     }
     bool ours = hello.protocol == PEER_PROTOCOL && hello.to == p->config.node_id &&
                 memcmp(hello.cluster_id, p->config.cluster_id, sizeof hello.cluster_id) == 0;
-    if (in->intro && ours && hello.from != p->config.node_id && p->config.introduced)
+    /* With TLS nobody speaks for another node. */
+    bool genuine = !link_identity(in->link) || link_identity(in->link)->node == hello.from;
+    if (in->intro && ours && genuine && hello.from != p->config.node_id && p->config.introduced)
         p->config.introduced(p->config.ctx, hello.from, in->intro);
     free(in->intro);
     in->intro = NULL;
     struct peer *peer = peers_find(p, hello.from);
-    enum peer_refusal why = hello_judge(p, &hello, peer);
+    enum peer_refusal why = genuine ? hello_judge(p, &hello, peer) : PEER_REFUSED_CERTIFICATE;
     int met = why == 0 && p->config.meet ? p->config.meet(p->config.ctx, hello.from, hello.folder) : 0;
     if (met == ERR_FORBIDDEN) why = PEER_REFUSED_FOLDER;
     if (why != 0) {
@@ -284,7 +290,7 @@ static void inbound_hello(struct inbound *in, const uint8_t *payload, size_t len
     inbound_adopt(in, peer, hello.stream);
     peer_meet(peer, &hello);
     /* It lives: do not wait for the timer, nor for a dial that it may never have seen. */
-    if (peer->out && !link_is_open(peer->out)) {
+    if (peer->out && link_is_connecting(peer->out)) {
         link_close(peer->out);
         peer->out = NULL;
     }
@@ -370,6 +376,13 @@ static void inbound_close_cb(void *ctx, struct link *link, enum link_reason reas
         peer->attempts = 0;
         peer_dial(peer);
     }
+}
+
+void peers_handshake_failed(void *ctx, const struct address *from, const struct err *err) {
+    struct peers *p = ctx;
+    (void)from; /* the text has it */
+    p->counters.refused++;
+    if (err->code != ERR_CLOSED && peers_may_log(p)) log_event(LOG_WARN, "peer_refused", "why=\"%s\"", err->text);
 }
 
 void peers_accept(void *ctx, struct link *link) {

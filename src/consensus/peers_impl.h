@@ -30,6 +30,7 @@ struct peer {
     unsigned pings;         /* sent on `out` and not answered */
     bool refused;           /* the last dial was refused by a living host */
     bool failure_logged;    /* since the last welcome */
+    bool tls_logged;        /* and the last of them was one of TLS */
     uint64_t nonce;         /* of the process we know under this id; 0 = none, or told dead */
     uint32_t program_level; /* of that process */
     char program_version[PEER_VERSION_BYTES];
@@ -84,6 +85,7 @@ void peers_link_options(const struct peers *p, struct link_options *ret, size_t 
 
 /* peers_conn.c */
 void peers_accept(void *ctx, struct link *link);
+void peers_handshake_failed(void *ctx, const struct address *from, const struct err *err);
 void peer_dial(struct peer *peer); /* unless a connection stands or is being made */
 void peer_redial_cb(uv_timer_t *timer);
 void peer_forget(struct peer *peer);

@@ -310,6 +310,7 @@ static int open_peers(struct replica *r, const struct replica_config *config, st
                                  .node_id = config->node_id,
                                  .program_level = config->program_level,
                                  .listen = config->listen,
+                                 .tls = config->tls,
                                  .election_ms = config->election_ms,
                                  .ctx = r,
                                  .message = message_cb,

@@ -26,6 +26,7 @@
 #define REPLICA_VERSION_MAX 20 /* bytes of a program's version, terminator included */
 
 struct net;     /* net/net.h */
+struct tls;     /* net/tls.h */
 struct replica; /* opaque */
 
 /* A place in the log: entry index (from 1) and the command's ordinal in that entry (from 0). Written INDEX.N. */
@@ -110,6 +111,7 @@ struct replica_config {
     uint32_t hash_kind; /* hashes of different kinds are not compared: another number whenever the hash of the same
                            state becomes another; 0: never compared */
     bool reinstall;     /* set damaged data aside and get it anew from the leader (reinstall.h) */
+    struct tls *tls;    /* of the links between masters, borrowed until closed; NULL = none */
     struct net *net;    /* of the same loop, borrowed until closed; NULL = the replica makes its own */
 };
 

@@ -67,6 +67,7 @@ struct agents {
     struct buf out;
     struct report_waiting *spare_waiting; /* kept for re-use */
     unsigned spare_count;
+    uint64_t failure_logged_ms; /* of a handshake, at most one line a second */
     void (*closed)(void *ctx);
     void *closed_ctx;
 };
@@ -742,6 +743,16 @@ void agents_gone(struct agents *a, uint32_t agent) {
 
 /* ---- life ---- */
 
+static void on_failed(void *ctx, const struct address *from, const struct err *err) {
+    struct agents *a = ctx;
+    uint64_t now = clock_mono_ms();
+    (void)from;                          /* the text has it */
+    if (err->code == ERR_CLOSED) return; /* it just went */
+    if (a->failure_logged_ms && now < a->failure_logged_ms + 1000) return;
+    a->failure_logged_ms = now;
+    log_event(LOG_WARN, "agent_refused", "why=\"%s\"", err->text);
+}
+
 int agents_new(struct master *m, const struct address *listen, struct agents **ret, struct err *err) {
     struct agents *a = calloc(1, sizeof *a);
     if (!a) return err_set(err, ERR_NOMEM, "out of memory");
@@ -752,6 +763,9 @@ int agents_new(struct master *m, const struct address *listen, struct agents **r
     link_server_options_default(&options);
     options.links_max = AGENTS_LINKS_MAX;
     options.link.frame_bytes_max_new = 1u << 20; /* a Hello lists the busy tasks */
+    options.link.tls = m->tls;
+    options.link.tls_peer.role = TLS_AGENT;
+    options.on_failed = on_failed;
     int rc = link_server_open(m->net, listen, &options, on_accept, a, &a->server, err);
     if (rc) {
         free(a);

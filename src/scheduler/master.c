@@ -366,6 +366,7 @@ static void master_tick(uv_timer_t *timer) {
     uint64_t now = clock_mono_ms();
     api_retry_held(m->api, now);
     agents_tick(m->agents, now);
+    tls_poll(m->tls, now, false);
     if (!m->current) return;
     sessions_tick(m->sessions, now);
     offers_tick(m->offers, now);
@@ -401,7 +402,7 @@ static void master_close_all(struct master *m, struct master_stop *stop) {
 }
 
 struct master_signals {
-    uv_signal_t term, interrupt;
+    uv_signal_t term, interrupt, hangup;
     struct master_stop stop;
 };
 
@@ -412,6 +413,13 @@ static void master_on_signal(uv_signal_t *handle, int number) {
     m->stopping = true;
     log_event(LOG_INFO, "stopping", "signal=%d", number);
     uv_stop(m->loop);
+}
+
+static void master_on_hangup(uv_signal_t *handle, int number) {
+    struct master *m = handle->data;
+    CHECK_MAGIC(m, MASTER_MAGIC);
+    (void)number;
+    tls_poll(m->tls, clock_mono_ms(), true);
 }
 
 static int master_open(struct master *m, struct err *err) {
@@ -437,7 +445,15 @@ static int master_open(struct master *m, struct err *err) {
     m->state = state_new();
     m->net = net_open(m->loop);
     if (!m->hashes || !m->state || !m->net) return err_set(err, ERR_NOMEM, "out of memory");
-    int rc = sessions_new(m, &m->sessions);
+    struct tls_identity self = {.role = TLS_MASTER, .node = c->replica.node_id};
+    memcpy(self.cluster_id, c->replica.cluster_id, sizeof self.cluster_id);
+    int rc = tls_open(&c->tls, &self, &m->tls, err);
+    if (rc) return rc;
+    if (!m->tls)
+        log_event(LOG_WARN, "no_tls",
+                  "links are plain, anybody may pretend to be a master or an agent: keep them in a "
+                  "trusted network, or give --tls-ca, --tls-cert and --tls-key");
+    rc = sessions_new(m, &m->sessions);
     if (rc == 0) rc = offers_new(m, &m->offers);
     if (rc) return err_set(err, rc, "out of memory");
     rc = agents_new(m, &c->link_listen, &m->agents, err);
@@ -445,6 +461,7 @@ static int master_open(struct master *m, struct err *err) {
     struct replica_config replica = c->replica;
     replica.net = m->net;
     replica.hash_kind = STATE_HASH_KIND;
+    replica.tls = m->tls;
     replica.program_level = level_max();
     (void)snprintf(replica.program_version, sizeof replica.program_version, "%s", CONCLAVE_VERSION);
     if (rc == 0) rc = replica_open(m->loop, &replica, &app, &m->replica, err);
@@ -471,6 +488,9 @@ int master_run(const struct master_config *config) {
     signals.term.data = signals.interrupt.data = m;
     CHECK(uv_signal_start(&signals.term, master_on_signal, SIGTERM) == 0);
     CHECK(uv_signal_start(&signals.interrupt, master_on_signal, SIGINT) == 0);
+    CHECK(uv_signal_init(&loop, &signals.hangup) == 0);
+    signals.hangup.data = m;
+    CHECK(uv_signal_start(&signals.hangup, master_on_hangup, SIGHUP) == 0);
     CHECK(uv_timer_init(&loop, &m->timer) == 0);
     m->timer.data = m;
     CHECK(uv_timer_start(&m->timer, master_tick, MASTER_TICK_MS, MASTER_TICK_MS) == 0);
@@ -479,12 +499,14 @@ int master_run(const struct master_config *config) {
     (void)uv_run(&loop, UV_RUN_DEFAULT);
     uv_close((uv_handle_t *)&signals.term, NULL);
     uv_close((uv_handle_t *)&signals.interrupt, NULL);
+    uv_close((uv_handle_t *)&signals.hangup, NULL);
     master_close_all(m, &signals.stop);
     (void)uv_run(&loop, UV_RUN_DEFAULT);
     sessions_free(m->sessions);
     offers_free(m->offers);
     effects_done(&m->effects);
     buf_done(&m->scratch);
+    tls_close(m->tls);
     state_free(m->state);
     free(m->hashes);
     while (m->spare_tickets) {

@@ -43,6 +43,7 @@ struct master_config {
     char http_advertise[REPLICA_ADDRESS_MAX]; /* HOST:PORT; what others are told */
     char link_advertise[REPLICA_ADDRESS_MAX];
     char hostname[256];
+    struct tls_files tls;      /* none: links without TLS */
     uint64_t agent_timeout_ms; /* seeds of the configuration record */
     uint64_t framework_reregister_timeout_ms;
     uint64_t history_tasks;
@@ -60,6 +61,7 @@ struct master {
     const struct master_config *config; /* borrowed for life */
     uv_loop_t *loop;
     struct net *net;
+    struct tls *tls; /* NULL: none */
     struct replica *replica;
     struct state *state;
     struct outcome outcome; /* scratch of apply */

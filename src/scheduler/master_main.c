@@ -16,6 +16,7 @@ struct master_flags {
     uint64_t node, http_port, link_port, heartbeat_ms, election_ms, agent_timeout_ms, framework_timeout_ms,
         history_tasks, level;
     uint64_t segment_mb, snapshot_mb;
+    struct tls_files tls;
     bool chaos, verbose, reinstall;
 };
 
@@ -116,6 +117,7 @@ static int config_make(const struct master_flags *f, struct master_config *ret, 
     ret->framework_reregister_timeout_ms = f->framework_timeout_ms;
     ret->history_tasks = f->history_tasks;
     ret->level = f->level;
+    ret->tls = f->tls;
     ret->chaos = f->chaos;
     if (f->level > level_max())
         return err_set(err, ERR_INVALID, "--feature-level: this program knows levels 1 to %u", level_max());
@@ -163,6 +165,7 @@ int master_main(int argc, char **argv) {
         {"snapshot-mb", FLAG_U64, &f.snapshot_mb, 1, 65536, false, "MB", "of log between snapshots (64)"},
         {"reinstall", FLAG_BOOL, &f.reinstall, 0, 0, false, "",
          "if the data is damaged or was given up as diverged: set it aside, get it anew from the leader"},
+        TLS_FLAGS(f.tls),
         {"chaos", FLAG_BOOL, &f.chaos, 0, 0, false, "", "allow fault commands (for tests)"},
         {"verbose", FLAG_BOOL, &f.verbose, 0, 0, false, "", "log more"},
         {0},

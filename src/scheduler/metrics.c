@@ -109,6 +109,19 @@ static void metrics_resources(struct metrics *s, struct master *m) {
     put(s, NULL, "master/disk_percent", NULL, NULL, total[2] > 0 ? used[2] / total[2] : 0);
 }
 
+static void metrics_tls(struct metrics *s, struct master *m) {
+    struct tls_stats t;
+    put(s, "conclave_tls", NULL, "gauge", "1 where links between masters and of agents have TLS", m->tls != NULL);
+    if (!m->tls) return;
+    tls_stats(m->tls, &t);
+    put(s, "conclave_tls_expires_seconds", NULL, "gauge", "until the certificate or its CA ends", (double)t.expires_s);
+    put(s, "conclave_tls_reloads_total", NULL, "counter", "times that new certificates were taken", (double)t.reloads);
+    put(s, "conclave_tls_reload_errors_total", NULL, "counter", "times that they could not be",
+        (double)t.reload_errors);
+    put(s, "conclave_tls_handshakes_total", NULL, "counter", "that ended well", (double)t.handshakes);
+    put(s, "conclave_tls_handshake_errors_total", NULL, "counter", "that did not", (double)t.handshake_errors);
+}
+
 static void metrics_http(struct metrics *s, struct master *m) {
     const struct http_stats *h = api_stats(m->api);
     put(s, "conclave_http_requests_total", NULL, "counter", "requests handed to the API", (double)h->requests);
@@ -123,6 +136,7 @@ static void metrics_gather(struct metrics *s, struct master *m) {
     metrics_replica(s, m);
     metrics_cluster(s, m);
     metrics_resources(s, m);
+    metrics_tls(s, m);
     metrics_http(s, m);
 }
 

@@ -379,7 +379,8 @@ static void garbage_ends_it_without_memory_or_patience(void **state) {
     assert_int_equal(feed(tls, oversized, sizeof oversized, &err), ERR_PARSE);
     assert_int_equal(feed(tls, plain_data, sizeof plain_data, &err), ERR_PARSE);
     assert_int_equal(feed(tls, alert, sizeof alert, &err), ERR_PARSE);
-    assert_int_equal(feed(tls, empty, sizeof empty, &err), 0); /* says nothing yet; the time and the bytes are counted */
+    assert_int_equal(feed(tls, empty, sizeof empty, &err),
+                     0); /* says nothing yet; the time and the bytes are counted */
     /* a hello that goes on and on: 16 KiB records of one handshake message of 16 MiB - 1 */
     uint8_t *record = calloc(1, 5 + 16384);
     memcpy(record, "\x16\x03\x01\x40\x00\x01\xff\xff\xff", 9);
