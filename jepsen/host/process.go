@@ -68,7 +68,7 @@ func (p *Process) StartUnder(prefix []string) error {
 	args := append(append([]string{"--net=" + p.site.path(p.Host), "--"}, prefix...), p.argv...)
 	cmd := exec.Command("nsenter", args...)
 	cmd.Dir = p.site.Dir
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=/nonexistent", "LC_ALL=C"}
+	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=/nonexistent", "LC_ALL=C"}, p.site.Env...)
 	cmd.Stdout, cmd.Stderr = out, out
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	// The site's lock orders this against Close: a process started after it would never be ended.

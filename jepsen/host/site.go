@@ -34,6 +34,7 @@ type Host struct {
 type Site struct {
 	ID     string
 	Dir    string
+	Env    []string // of every process, beside PATH, HOME and LC_ALL
 	hosts  map[string]Host
 	cgroup string // "" where the machine permits none
 

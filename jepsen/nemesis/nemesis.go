@@ -47,7 +47,7 @@ type family struct {
 var families = map[string]family{
 	"F-01": {[]string{"leader", "leader", "one", "minority", "majority", "all"}, (*Nemesis).crash},
 	"F-02": {[]string{"leader", "leader", "one", "minority", "majority", "all"}, (*Nemesis).polite},
-	"F-03": {[]string{"leader", "leader", "any"}, (*Nemesis).pause},
+	"F-03": {[]string{"leader", "leader", "any", "cut-off", "succession"}, (*Nemesis).pause},
 	"F-04": {[]string{"leader", "leader", "halves", "one"}, (*Nemesis).partition},
 	"F-05": {[]string{"bridge", "ring"}, (*Nemesis).intransitive},
 	"F-06": {[]string{"deaf-leader", "mute-leader", "deaf-follower"}, (*Nemesis).oneWay},
@@ -69,12 +69,32 @@ func Families() string {
 }
 
 // NeedsDisks tells whether the family wants every master on a disk of its own.
-func NeedsDisks(name string) bool { return name == "F-13" || name == "F-14" || name == "F-15" }
+func NeedsDisks(name string) bool {
+	name, _ = splitName(name)
+	return name == "F-13" || name == "F-14" || name == "F-15"
+}
 
-// Known tells whether the family exists.
+// split reads FAMILY or FAMILY/KIND, which allows that kind alone.
+func splitName(name string) (string, string) {
+	if cut := strings.IndexByte(name, '/'); cut >= 0 {
+		return name[:cut], name[cut+1:]
+	}
+	return name, ""
+}
+
+// Known tells whether the family, and the kind if one is named, exists.
 func Known(name string) bool {
-	_, ok := families[name]
-	return ok
+	name, kind := splitName(name)
+	f, ok := families[name]
+	if kind == "" {
+		return ok
+	}
+	for _, k := range f.kinds {
+		if k == kind {
+			return true
+		}
+	}
+	return false
 }
 
 // Plan fills total with periods. Runs of two minutes and more use the catalogue's lengths (5 to 20 s, gaps 5 to 10 s);
@@ -88,8 +108,11 @@ func Plan(rng *rand.Rand, names []string, total time.Duration) []Period {
 	var out []Period
 	turns := map[string]int{}
 	for used := time.Duration(0); len(names) > 0; {
-		name := names[len(out)%len(names)]
+		name, only := splitName(names[len(out)%len(names)])
 		kinds := families[name].kinds
+		if only != "" {
+			kinds = []string{only}
+		}
 		kind := kinds[0]
 		if turns[name] > 0 {
 			kind = kinds[rng.Intn(len(kinds))]

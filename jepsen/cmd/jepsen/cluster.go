@@ -36,6 +36,8 @@ type cluster struct {
 	monitor  *mesos.Client
 	reader   *mesos.Client // for the final readings: more patient
 
+	cutMasters, cutAgents []host.Pair // the nemesis' and heal's, who take turns
+
 	commits chan struct{} // one place: something was committed
 
 	mu   sync.Mutex
@@ -77,6 +79,9 @@ func openCluster(o options, dir string, recorder *history.Recorder) (*cluster, e
 	var err error
 	if c.site, err = host.Open(dir, hosts); err != nil {
 		return nil, err
+	}
+	if o.mutant != "" {
+		c.site.Env = []string{"CONCLAVE_MUTANT=" + o.mutant}
 	}
 	c.monitor = mesos.NewClient(c.site.Dialer(clientHost, 300*time.Millisecond), 500*time.Millisecond)
 	c.reader = mesos.NewClient(c.site.Dialer(clientHost, time.Second), 10*time.Second)
@@ -225,12 +230,24 @@ func (c *cluster) Resume(id int) error {
 	return nil
 }
 
+// Cut and CutAgents replace each other's cuts of their own kind only.
 func (c *cluster) Cut(pairs [][2]int) error {
-	var out []host.Pair
+	c.cutMasters = nil
 	for _, p := range pairs {
-		out = append(out, host.Pair{From: fmt.Sprintf("m%d", p[0]), To: fmt.Sprintf("m%d", p[1])})
+		c.cutMasters = append(c.cutMasters, host.Pair{From: fmt.Sprintf("m%d", p[0]), To: fmt.Sprintf("m%d", p[1])})
 	}
-	return c.site.Cut(out)
+	return c.site.Cut(append(append([]host.Pair{}, c.cutMasters...), c.cutAgents...))
+}
+
+func (c *cluster) CutAgents(masters []int) error {
+	c.cutAgents = nil
+	for _, id := range masters {
+		for _, agent := range c.agents {
+			master := fmt.Sprintf("m%d", id)
+			c.cutAgents = append(c.cutAgents, host.Pair{From: agent.Host, To: master}, host.Pair{From: master, To: agent.Host})
+		}
+	}
+	return c.site.Cut(append(append([]host.Pair{}, c.cutMasters...), c.cutAgents...))
 }
 
 // Terminate is SIGTERM; false: the master runs on.
@@ -266,6 +283,9 @@ func (c *cluster) AwaitCommit(limit time.Duration) bool {
 // heal undoes whatever the nemesis may have left.
 func (c *cluster) heal() error {
 	if err := c.Cut(nil); err != nil {
+		return err
+	}
+	if err := c.CutAgents(nil); err != nil {
 		return err
 	}
 	if err := c.HealPorts(); err != nil {

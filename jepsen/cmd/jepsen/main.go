@@ -26,6 +26,7 @@ const (
 
 const usage = `usage: jepsen run [--workload W-01,W-02] [--faults F-01,F-03,F-04] [--seconds 60] [--seed N] [--json]
        jepsen campaign NAME [--count N] [--json]   one fault many times: power, blackout, full, pause, eio; goes on where it stopped
+       jepsen mutants [--json]       programs with planted bugs, each of which must be caught within 3 runs
        jepsen check DIR [--json]     judge a run's folder again
        jepsen preflight              what the faults need of this machine
        jepsen clean                  remove what killed runs have left
@@ -46,6 +47,8 @@ func main() {
 		os.Exit(runCommand(args))
 	case "campaign":
 		os.Exit(campaignCommand(args))
+	case "mutants":
+		os.Exit(mutantsCommand(args))
 	case "check":
 		os.Exit(checkCommand(args))
 	case "preflight":
@@ -75,6 +78,7 @@ func runCommand(args []string) int {
 	flags.BoolVar(&o.json, "json", false, "one line of JSON on stdout")
 	flags.StringVar(&o.bin, "bin", os.Getenv("CONCLAVE_BIN"), "the conclave binary (CONCLAVE_BIN)")
 	flags.StringVar(&o.dir, "dir", "build/jepsen", "where runs are kept")
+	flags.StringVar(&o.mutant, "mutant", "", "planted bug, of a binary that has some (see mutants)")
 	flags.IntVar(&o.masters, "masters", 3, "3 or 5")
 	flags.IntVar(&o.agents, "agents", 3, "1 to 9")
 	if err := flags.Parse(args); err != nil {

@@ -39,6 +39,7 @@ type options struct {
 	json              bool
 	bin, dir          string
 	masters, agents   int
+	mutant            string // planted bug of a binary that has some
 	disks             string // file systems of the masters, by comma and in turn; "": the run's folder
 }
 
