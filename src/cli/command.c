@@ -34,8 +34,18 @@ static const struct command commands[] = {
     {"log", "export", log_export_main, "entries into a file of JSON lines, lossless"},
     {"log", "show", log_show_main, "one entry or command in full"},
     {"log", "verify", log_verify_main, "check every checksum of a data folder"},
+    {"state", "show", state_show_main, "the state at a position of the log, record by record"},
+    {"state", "diff", state_diff_main, "what changed between two positions"},
     {"task", "ls", task_ls_main, "the tasks and their states"},
+    {"task", "history", task_history_main, "every command that touched a task: who, when, what it changed"},
     {"task", "logs", task_logs_main, "what a task wrote to stdout or stderr"},
+    {"snapshot", "save", snapshot_save_main, "back up the cluster into a file"},
+    {"snapshot", "ls", snapshot_ls_main, "the snapshots of a data folder or a master"},
+    {"snapshot", "inspect", snapshot_inspect_main, "what a snapshot file holds"},
+    {"snapshot", "verify", snapshot_verify_main, "decode all of a snapshot file and check every invariant"},
+    {"snapshot", "restore", snapshot_restore_main, "make the data folders of a new cluster from a back-up"},
+    {"recover", "plan", recover_plan_main, "after the loss of a majority: what the survivors can save"},
+    {"recover", "apply", recover_apply_main, "carry out a plan that was reviewed"},
     {"shim", NULL, shim_main, NULL}, /* started by the agent, one a task */
 };
 
@@ -47,7 +57,7 @@ static void usage(FILE *out) {
         char name[40];
         if (!commands[i].help) continue;
         (void)snprintf(name, sizeof name, "%s %s", commands[i].noun, commands[i].verb ? commands[i].verb : "");
-        fprintf(out, "  %-14s %s\n", name, commands[i].help);
+        fprintf(out, "  %-17s %s\n", name, commands[i].help);
     }
     fprintf(out, "\nconclave COMMAND --help tells a command's flags; conclave --version prints the version.\n"
                  "Exit: 0 ok, 1 error, 2 degraded, 3 no quorum, 4 corrupt or diverged, 64 wrong usage.\n");

@@ -80,6 +80,7 @@ int log_show_main(int argc, char **argv) {
     if (rc) return fail(&err);
     struct log_range range = *log_source_range(source);
     rc = log_source_walk(source, &filter, show_item, &shown, &err);
+    if (rc == 0 && shown == 0 && position.index > range.last) rc = log_source_damage(source, &err);
     log_source_close(source);
     if (rc) return fail(&err);
     if (shown) return 0;

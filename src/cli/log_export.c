@@ -20,13 +20,17 @@ static int export_to(struct log_source *source, const struct log_filter *filter,
     const struct log_range *range = log_source_range(source);
     header.first = filter->from.index > range->first ? filter->from.index : range->first;
     header.last = filter->to.index < range->last ? filter->to.index : range->last;
-    if (header.first > header.last)
-        return err_set(err, ERR_NOT_FOUND, "no entries there: the log has %" PRIu64 " to %" PRIu64, range->first,
-                       range->last);
+    if (header.first > header.last) {
+        int damage = log_source_damage(source, err);
+        return damage ? damage
+                      : err_set(err, ERR_NOT_FOUND, "no entries there: the log has %" PRIu64 " to %" PRIu64,
+                                range->first, range->last);
+    }
     int rc = log_source_cluster_id(source, header.cluster_id, err);
     if (rc) return rc;
     export_begin(&w, out, &header);
-    rc = log_source_entries(source, header.first, header.last, export_one, &w, err);
+    /* up to what was asked for, so that damage behind what can be read is told */
+    rc = log_source_entries(source, header.first, filter->to.index, export_one, &w, err);
     uint64_t written = w.entries;
     if (rc || interrupted()) { /* without its closing line nobody takes it for whole */
         buf_done(&w.line);

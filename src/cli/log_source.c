@@ -11,6 +11,7 @@
 #include "cli/export_file.h"
 #include "cli/interrupt.h"
 #include "conclave/admin.pb-c.h"
+#include "consensus/archive.h"
 #include "consensus/disk_file.h"
 #include "consensus/identity.h"
 
@@ -90,8 +91,13 @@ static int folder_open(struct log_source *s, struct err *err) {
         return err_wrap(err, "%.100s", s->o.data_dir);
     }
     const struct log_span *span = log_reader_span(s->reader);
+    struct archive_row rows[ARCHIVE_FOLDER_FILES];
+    size_t n = 0;
+    rc = archive_list(s->disk, rows, &n, err);
     s->range = (struct log_range){.first = span->first, .last = span->last};
-    return 0;
+    if (rc == 0 && n && rows[0].index > span->last) /* nothing was written behind it yet */
+        s->range = (struct log_range){.first = rows[0].index + 1, .last = rows[0].index};
+    return rc;
 }
 
 static int export_open(struct log_source *s, struct err *err) {
@@ -140,6 +146,11 @@ void log_source_close(struct log_source *s) {
 
 const struct log_range *log_source_range(const struct log_source *s) {
     return &s->range;
+}
+
+int log_source_damage(const struct log_source *s, struct err *err) {
+    const struct err *damage = s->reader ? log_reader_damage(s->reader) : NULL;
+    return damage ? err_set(err, damage->code, "%s", damage->text) : 0;
 }
 
 int log_source_refresh(struct log_source *s, struct err *err) {

@@ -26,6 +26,9 @@ int log_source_open(const struct options *o, struct log_source **ret, struct err
 void log_source_close(struct log_source *s); /* NULL is fine */
 
 const struct log_range *log_source_range(const struct log_source *s);
+/* 0, or ERR_CORRUPT: the folder is damaged, and the range ends before the damage. Whoever means "to the end of the log"
+ * must ask. */
+int log_source_damage(const struct log_source *s, struct err *err);
 /* Looks again how far the log goes (a follower of the log polls with this). */
 int log_source_refresh(struct log_source *s, struct err *err);
 bool log_source_live(const struct log_source *s);

@@ -12,6 +12,7 @@ const char fault_remedy_newid[] =
 const char fault_remedy_foreign[] = "put the folder's own files back, or replace the node under a new id";
 const char fault_remedy_snapshot[] = "delete this file: another snapshot and the log have it all";
 const char fault_remedy_repair[] = "nothing to do: the next start repairs it";
+const char fault_remedy_copy[] = "use another back-up: this file is of no use";
 
 void fault_set(struct fault *ret, const char *file, uint64_t offset, const char *kind, const char *remedy,
                const char *fmt, ...) {

@@ -21,6 +21,7 @@ extern const char fault_remedy_newid[];    /* what it promised is gone */
 extern const char fault_remedy_foreign[];  /* wrong files */
 extern const char fault_remedy_snapshot[]; /* one of two snapshots is gone */
 extern const char fault_remedy_repair[];   /* the next start repairs it */
+extern const char fault_remedy_copy[];     /* a back-up is bad */
 
 __attribute__((format(printf, 6, 7))) void fault_set(struct fault *ret, const char *file, uint64_t offset,
                                                      const char *kind, const char *remedy, const char *fmt, ...);

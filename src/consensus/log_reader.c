@@ -125,6 +125,10 @@ const struct log_span *log_reader_span(const struct log_reader *r) {
     return &r->span;
 }
 
+const struct err *log_reader_damage(const struct log_reader *r) {
+    return r->damaged ? &r->damage : NULL;
+}
+
 void log_reader_close(struct log_reader *r) {
     if (!r) return;
     free(r->cuts);

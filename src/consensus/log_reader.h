@@ -31,6 +31,8 @@ struct log_span {
  * written is read again a few times before it is believed. */
 int log_reader_open(struct disk *disk, struct log_reader **ret, struct err *err);
 const struct log_span *log_reader_span(const struct log_reader *r);
+/* NULL, or what ends the readable part: as at opening. */
+const struct err *log_reader_damage(const struct log_reader *r);
 void log_reader_close(struct log_reader *r); /* NULL is fine */
 
 /* One entry. `data` is borrowed for the call. `type`: 1 command batch, 2 barrier, 3 configuration. Return false to

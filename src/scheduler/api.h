@@ -39,6 +39,8 @@ void call_reply_json(const struct call *call, const struct buf *body);
 void call_unavailable(struct http_exchange *x, const char *text);
 /* For what only a current leader can do: 307 to the leader, or 503 while none is known. */
 void call_reply_elsewhere(const struct call *call);
+/* Leaves *ret alone when the query has no `name`; false, answered with 400, when it is not a number. */
+bool call_query_u64(const struct call *call, const char *name, uint64_t *ret);
 /* Content types of the request's Accept headers: JSON first when acceptable, then protobuf; false: neither. */
 bool call_accepts(const struct http_request *request, enum encoding *ret);
 
@@ -58,5 +60,8 @@ void api_metrics_snapshot(struct call *call);
 int api_alarms(const struct master *m, struct Conclave__Admin__Status *ret, struct arena *arena);
 void api_admin(struct call *call);                       /* api_admin.c: /conclave/v1/... */
 void api_config(struct call *call, struct arena *arena); /* api_config.c: /conclave/v1/config */
+void api_read(struct call *call);                        /* api_files.c: of /conclave/v1, what back-ups need */
+void api_snapshots(struct call *call);
+void api_snapshot(struct call *call);
 
 #endif

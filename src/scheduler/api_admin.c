@@ -5,6 +5,7 @@
  *   GET  hash[?index=N]                      its state hash at an applied position
  *   GET  log[?from=N&count=M]                committed entries of its log, raw
  *   GET  agents, tasks[?task=&framework=&limit=]
+ *   GET  read, snapshots, snapshot           what back-ups need: api_files.c
  *   GET, PUT config                          api_config.c */
 #include "scheduler/api.h"
 
@@ -159,8 +160,7 @@ static void admin_status(struct call *call, struct arena *arena) {
 
 /* ---- hash, log ---- */
 
-/* Leaves *ret alone when `name` is absent; false, answered with 400, when it is not a number. */
-static bool query_u64(const struct call *call, const char *name, uint64_t *ret) {
+bool call_query_u64(const struct call *call, const char *name, uint64_t *ret) {
     char text[24], *end;
     int rc = http_query_get(call->request->query, name, text, sizeof text);
     if (rc == ERR_NOT_FOUND) return true;
@@ -179,7 +179,7 @@ static void admin_hash(struct call *call) {
     while (oldest > 1 && applied - (oldest - 1) < MASTER_HASHES &&
            m->hashes[(oldest - 1) % MASTER_HASHES].index == oldest - 1)
         oldest--;
-    if (!query_u64(call, "index", &index)) return;
+    if (!call_query_u64(call, "index", &index)) return;
     const struct master_hash *h = &m->hashes[index % MASTER_HASHES];
     if (index == 0 || h->index != index) {
         call_reply_text(call, 404, index > applied ? "Not applied here yet" : "No longer remembered here");
@@ -231,7 +231,7 @@ static void admin_log(struct call *call, struct arena *arena) {
     struct err err = {0};
     replica_status(m->replica, &r);
     uint64_t from = r.first_index;
-    if (!query_u64(call, "from", &from) || !query_u64(call, "count", &count)) return;
+    if (!call_query_u64(call, "from", &from) || !call_query_u64(call, "count", &count)) return;
     if (count > LOG_COUNT_MAX) count = LOG_COUNT_MAX;
     Conclave__Admin__Log out = CONCLAVE__ADMIN__LOG__INIT;
     out.first = r.first_index;
@@ -320,7 +320,7 @@ static void admin_tasks(struct call *call, struct arena *arena) {
     uint64_t limit = ADMIN_TASKS_DEFAULT;
     bool by_task = http_query_get(call->request->query, "task", task, sizeof task) == 0;
     bool by_framework = http_query_get(call->request->query, "framework", framework, sizeof framework) == 0;
-    if (!query_u64(call, "limit", &limit)) return;
+    if (!call_query_u64(call, "limit", &limit)) return;
     const struct framework *f = by_framework ? state_framework_by_id(m->state, framework) : NULL;
     struct state_counts counts;
     state_counts(m->state, &counts);
@@ -358,6 +358,12 @@ void api_admin(struct call *call) {
         admin_tasks(call, &arena);
     else if (!strcmp(name, "/config"))
         api_config(call, &arena);
+    else if (!strcmp(name, "/read"))
+        api_read(call);
+    else if (!strcmp(name, "/snapshots"))
+        api_snapshots(call);
+    else if (!strcmp(name, "/snapshot"))
+        api_snapshot(call);
     else
         call_reply_text(call, 404, "Not found");
     arena_done(&arena);

@@ -90,7 +90,8 @@ struct master {
     int exit_status;            /* of the process, once the loop ends */
     bool stopping;
     uint64_t commands_applied, proposals, proposals_dropped;
-    char refusal[200]; /* the text of the last ERR_LEVEL */
+    unsigned file_reads; /* of api_files.c, under way on libuv's pool */
+    char refusal[200];   /* the text of the last ERR_LEVEL */
 };
 
 /* status 0: applied, `outcome` is what apply decided (borrowed); ERR_UNKNOWN_OUTCOME: leadership was lost, it may have

@@ -296,6 +296,26 @@ int state_loader_end(struct state_loader *loader, struct err *err);
 void state_loader_swap(struct state_loader *loader, struct state *state);
 void state_loader_free(struct state_loader *loader); /* NULL is harmless */
 
+/* Begins a new life of the cluster, for a state that was brought back by an operator (snapshot restore, recover apply):
+ * `incarnation` is higher than before, so that every fence of the lives before is void, and the state stands at entry
+ * `index`, at or behind where it was. Not for masters: their state changes by commands only. */
+void state_begin_life(struct state *state, uint32_t incarnation, uint64_t index);
+
+/* Every record as its packed message of snapshot.proto: the globals, then agents, frameworks and tasks by number. cb
+ * returns false to stop; the bytes are borrowed. */
+enum state_record_kind {
+    STATE_RECORD_GLOBALS = 1,
+    STATE_RECORD_AGENT = 2,
+    STATE_RECORD_FRAMEWORK = 3,
+    STATE_RECORD_TASK = 4
+};
+void state_records(const struct state *state,
+                   bool (*cb)(void *ctx, enum state_record_kind kind, uint64_t number, const uint8_t *data, size_t len),
+                   void *ctx);
+
+/* The record of one task, likewise; valid until the next call of either or a change of the state. */
+const uint8_t *state_task_record(const struct state *state, const struct task *task, size_t *ret_len);
+
 /* Order-free sum of the hashes of all records; equal states have equal hashes. O(1). The hash of a record is hash128
  * over its kind byte and its snapshot message in which each Mesos message is replaced by its own hash128. */
 struct hash128 state_hash(const struct state *state);
