@@ -12,6 +12,7 @@
 #include "consensus/guard_private.h"
 
 #include "base/check.h"
+#include "base/mutant.h"
 
 static void owe(struct guard *g, struct raft_io_send *req, raft_io_send_cb cb, int status) {
     if (cb == NULL) return;
@@ -108,7 +109,7 @@ static int send_part(struct guard *g, const struct raft_message *message, unsign
     }
     args->entries = n == 0 ? NULL : args->entries + first;
     args->n_entries = n;
-    if (args->leader_commit > args->prev_log_index + n) {
+    if (args->leader_commit > args->prev_log_index + n && !MUTANT(COMMIT_UNCLAMPED)) {
         args->leader_commit = args->prev_log_index + n;
         g->count.commits_clamped++;
     }

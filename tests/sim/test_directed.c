@@ -486,7 +486,7 @@ static void crash_after_vote(struct sim *sim) {
 static bool forget_vote; /* plants that bug */
 
 static struct sim_result run(void (*schedule)(struct sim *sim), unsigned voters, unsigned off, enum sim_store store) {
-    struct sim_config cfg = {.seed = 7, .voters = voters, .mode = SIM_SCRIPT, .store = store, .off = off};
+    struct sim_config cfg = {.seed = 7, .voters = voters, .store = store, .off = off};
     cfg.forget_vote = forget_vote;
     if (getenv("SIM_TRACE") != NULL) cfg.trace = stderr;
     struct sim_result r;
