@@ -220,17 +220,20 @@ static int guard_load(struct raft_io *io, raft_term *term, raft_id *voted_for, s
     return 0;
 }
 
+/* A failure is never told to the core, here and below: it would take itself down half-way through a change of its
+ * state, and free what it has not set. The guard is dead by then, so whatever the core goes on to say is heard by
+ * nobody. */
 static int guard_set_term(struct raft_io *io, raft_term term) {
     struct guard *g = guard_of(io);
-    if (g->dead) return RAFT_IOERR;
+    if (g->dead) return 0;
     if (GUARD_ON(g, GUARD_M) && term <= g->disk_term) {
         guard_die(g, GUARD_FATAL_BREACH, "term %llu after term %llu", term, g->disk_term);
-        return RAFT_IOERR;
+        return 0;
     }
     int rv = g->inner->set_term(g->inner, term);
     if (rv != 0) {
         guard_die(g, GUARD_FATAL_DISK, "storing term %llu failed: %s", term, raft_strerror(rv));
-        return rv;
+        return 0;
     }
     g->disk_term = term;
     g->disk_vote = 0;
@@ -239,15 +242,15 @@ static int guard_set_term(struct raft_io *io, raft_term term) {
 
 static int guard_set_vote(struct raft_io *io, raft_id id) {
     struct guard *g = guard_of(io);
-    if (g->dead) return RAFT_IOERR;
+    if (g->dead) return 0;
     if (GUARD_ON(g, GUARD_E) && g->disk_vote != 0 && g->disk_vote != id) {
         guard_die(g, GUARD_FATAL_BREACH, "second vote in term %llu: %llu, then %llu", g->disk_term, g->disk_vote, id);
-        return RAFT_IOERR;
+        return 0;
     }
     int rv = g->inner->set_vote(g->inner, id);
     if (rv != 0) {
         guard_die(g, GUARD_FATAL_DISK, "storing a vote failed: %s", raft_strerror(rv));
-        return rv;
+        return 0;
     }
     g->disk_vote = id;
     return 0;

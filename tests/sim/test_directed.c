@@ -481,6 +481,21 @@ static void crash_after_vote(struct sim *sim) {
     finish(sim);
 }
 
+/* ---- a disk that fails when a new term is to be written, in the middle of the core's own election ---- */
+
+static void failed_term(struct sim *sim) {
+    begin(sim, 0);
+    sim->nodes[1].disk_fails = sim->nodes[1].fatal_expected = true;
+    node_transfer(&sim->nodes[0], 2);
+    sim_run(sim, 50);
+    if (sim->nodes[1].fatal.count != 1 || sim->nodes[1].fatal.kind != GUARD_FATAL_DISK)
+        sim_red(sim, "not-told", "%u fatal errors, the last of kind %d", sim->nodes[1].fatal.count,
+                sim->nodes[1].fatal.kind);
+    node_crash(&sim->nodes[1]);
+    sim->nodes[1].disk_fails = false;
+    finish(sim);
+}
+
 /* ---- B: a snapshot of what is still being written ---- */
 
 static bool claims_too_much(struct sim *sim) {
@@ -549,6 +564,11 @@ static void b_nothing_is_claimed_that_is_still_being_written(void **state) {
     (void)state;
     expect_red(snapshot_of_unwritten, 3, ONLY(GUARD_B), "claim", NULL);
     expect_green(snapshot_of_unwritten, 3, 0);
+}
+
+static void a_failed_write_of_a_term_ends_the_process_and_not_the_core(void **state) {
+    (void)state;
+    assert_false(run(failed_term, 3, 0, SIM_STORE_MEMORY).red);
 }
 
 static void c_a_result_of_an_older_term_is_dropped(void **state) {
@@ -647,6 +667,7 @@ int main(void) {
         cmocka_unit_test(a_own_first_entry_keeps_old_entries_from_being_committed_by_counting),
         cmocka_unit_test(b_a_stale_suffix_is_not_claimed),
         cmocka_unit_test(b_nothing_is_claimed_that_is_still_being_written),
+        cmocka_unit_test(a_failed_write_of_a_term_ends_the_process_and_not_the_core),
         cmocka_unit_test(c_a_result_of_an_older_term_is_dropped),
         cmocka_unit_test(d_nobody_stands_with_unfinished_writes),
         cmocka_unit_test(e_nobody_votes_twice_in_a_term),
