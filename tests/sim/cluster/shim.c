@@ -60,6 +60,10 @@ uint64_t clock_wall_ms(void) {
     return 1700000000000u + (shim_host != NULL ? shim_now_us(shim_host) / MS : 0);
 }
 
+uint64_t clock_cpu_us(void) {
+    return clock_mono_us();
+}
+
 uint64_t mutant_test_clock(void) {
     return clock_mono_ms();
 }
