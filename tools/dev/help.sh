@@ -16,7 +16,7 @@ cat <<'TEXT'
   ./dev sim [ARG...]          the seeded simulator: --seeds A..B or --seed N, --voters V --mode a|b|c|all [--mutant M]; --mutants;
                               gate [--off]: the 20,000 seeds, and the core without the guard
   ./dev jepsen [ARG...]       real processes as hosts, real faults, a checked history
-  ./dev bench NAME [--json]   commit or failover, measured beside etcd on this machine's disk
+  ./dev bench NAME [--json]   commit and failover beside etcd; snapshot, catchup, soak; on this machine's disk
   ./dev bare [--up-only]      the two commands again, in a bare Debian bookworm made by debootstrap
   ./dev clean                 remove build/
 
