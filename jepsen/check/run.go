@@ -54,10 +54,19 @@ func recovery(r *Run, at *report) {
 	}
 }
 
-// failStop is a part of I-24: a master whose log or vote could not be written ends, for it does not know what its disk
-// holds. Files that are only being prepared may fail without that.
+// failStop is I-24: a master whose log or vote could not be written ends, for it does not know what its disk holds (files
+// that are only being prepared may fail without that). One whose data was damaged while it was down is refused with exit
+// status 4, or repaired where nothing is lost by it; while it runs on such data it neither leads nor commits.
 func failStop(r *Run, at *report) {
 	for _, op := range r.Ops {
+		if how := op.Text("how"); op.F == "damaged" && how != "" {
+			switch {
+			case op.Value["must-refuse"] == true && how != "exit status 4":
+				at.op(op, "data was damaged (%s) and the master was not refused: %s", op.Text("what"), how)
+			case op.Value["must-refuse"] == false && how != "runs":
+				at.op(op, "data was damaged (%s), which is to be repaired, and the master ended: %s", op.Text("what"), how)
+			}
+		}
 		file := op.Text("file")
 		if op.F == "io-error" && op.Value["ended"] == false && (strings.HasPrefix(file, "log-") || file == "vote") {
 			at.op(op, "a write to %s failed and the master went on", file)

@@ -123,6 +123,21 @@ func (p *Process) Ended(limit time.Duration) bool {
 	}
 }
 
+// State is how the last process ended, "exit status 4" say; "" while one runs or none has.
+func (p *Process) State() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.done == nil {
+		return ""
+	}
+	select {
+	case <-p.done:
+		return p.cmd.ProcessState.String()
+	default:
+		return ""
+	}
+}
+
 // Pid of the present process; 0 when none runs.
 func (p *Process) Pid() int {
 	p.mu.Lock()

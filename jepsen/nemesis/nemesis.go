@@ -55,6 +55,8 @@ var families = map[string]family{
 	"F-08": {[]string{"raft", "http", "agents"}, (*Nemesis).port},
 	"F-13": {[]string{"leader", "one", "majority", "all"}, (*Nemesis).power},
 	"F-14": {[]string{"leader", "one", "majority", "all"}, (*Nemesis).full},
+	"F-16": {[]string{"bit-flip", "torn-tail", "zeroed-sector", "lost-file", "old-copy"}, (*Nemesis).damage},
+	"F-17": {[]string{"lost-disk"}, (*Nemesis).damage},
 	"F-15": {[]string{"leader", "one"}, (*Nemesis).ioError},
 }
 

@@ -19,6 +19,7 @@ type fake struct {
 	filled       map[int]bool
 	failing      int
 	port         int
+	spoiled      bool // data that was damaged and not put back
 	cuts, kills  int
 	cut          bool
 }
@@ -80,6 +81,18 @@ func (f *fake) Terminate(id int, limit time.Duration) bool {
 	return true
 }
 
+func (f *fake) Backup(id int) error   { return nil }
+func (f *fake) Restore(id int) error  { f.spoiled = false; return nil }
+func (f *fake) KeepVote(id int) error { return nil }
+func (f *fake) Damage(id int, kind string) (string, error) {
+	if !f.down[id] {
+		return "", fmt.Errorf("master %d runs", id)
+	}
+	f.spoiled = refusals[kind]
+	return kind, nil
+}
+func (f *fake) StartDamaged(id int, limit time.Duration) (string, error) { return "exit status 4", nil }
+
 func flip(m map[int]bool, id int, to bool) error {
 	if m[id] == to {
 		return fmt.Errorf("master %d is %v already", id, to)
@@ -122,7 +135,7 @@ func TestEveryFaultIsUndone(t *testing.T) {
 		t.Fatal(err)
 	}
 	for id := 1; id <= 3; id++ {
-		if f.down[id] || f.paused[id] || f.cut || f.filled[id] || f.port != 0 {
+		if f.down[id] || f.paused[id] || f.cut || f.filled[id] || f.port != 0 || f.spoiled {
 			t.Fatalf("left behind: %+v", f)
 		}
 	}

@@ -151,7 +151,7 @@ func campaignCommand(args []string) int {
 		return usageError("wants 3 or 5 masters, 1 to 9 agents, and at least one round")
 	}
 	if o.disks == "" && nemesis.NeedsDisks(c.family) {
-		o.disks = "ext4,xfs,ext4,xfs,ext4"
+		o.disks = diskKinds
 	}
 	return c.run(&o)
 }

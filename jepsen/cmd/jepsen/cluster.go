@@ -40,8 +40,9 @@ type cluster struct {
 
 	commits chan struct{} // one place: something was committed
 
-	mu   sync.Mutex
-	seen map[int]status
+	mu      sync.Mutex
+	seen    map[int]status
+	damaged map[int]bool // masters that run on damaged data
 }
 
 // status is what a master says of itself, as far as it is read here.
@@ -66,7 +67,7 @@ func agentAddr(i int) string  { return fmt.Sprintf("10.86.0.%d", 100+i) }
 func openCluster(o options, dir string, recorder *history.Recorder) (*cluster, error) {
 	hosts := []host.Host{{Name: clientHost, Addr: clientAddr}}
 	var peers, links []string
-	c := &cluster{recorder: recorder, seen: map[int]status{}, commits: make(chan struct{}, 1)}
+	c := &cluster{recorder: recorder, seen: map[int]status{}, damaged: map[int]bool{}, commits: make(chan struct{}, 1)}
 	for i := 1; i <= o.masters; i++ {
 		hosts = append(hosts, host.Host{Name: fmt.Sprintf("m%d", i), Addr: masterAddr(i)})
 		peers = append(peers, fmt.Sprintf("%d=%s:5060", i, masterAddr(i)))
@@ -150,6 +151,11 @@ func (s *status) leads(id int) bool { return s.Leader != nil && s.Leader.ID == i
 func (c *cluster) heard(id int, s status) {
 	s.at = time.Now()
 	c.mu.Lock()
+	if c.damaged[id] {
+		c.mu.Unlock()
+		c.recorder.Event("monitor", "damaged-status", edn.Map{"node": id, "term": s.Term, "leads": s.leads(id), "commit": s.Commit})
+		return
+	}
 	before := c.seen[id]
 	c.seen[id] = s
 	c.mu.Unlock()

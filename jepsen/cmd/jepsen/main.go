@@ -26,6 +26,7 @@ const (
 
 const usage = `usage: jepsen run [--workload W-01,W-02] [--faults F-01,F-03,F-04] [--seconds 60] [--seed N] [--json]
        jepsen campaign NAME [--count N] [--json]   one fault many times: power, blackout, full, pause, eio; goes on where it stopped
+       jepsen matrix [--seconds 60] [--json]       one run a family of faults
        jepsen mutants [--json]       programs with planted bugs, each of which must be caught within 3 runs
        jepsen check DIR [--json]     judge a run's folder again
        jepsen preflight              what the faults need of this machine
@@ -47,6 +48,8 @@ func main() {
 		os.Exit(runCommand(args))
 	case "campaign":
 		os.Exit(campaignCommand(args))
+	case "matrix":
+		os.Exit(matrixCommand(args))
 	case "mutants":
 		os.Exit(mutantsCommand(args))
 	case "check":
@@ -97,7 +100,7 @@ func runCommand(args []string) int {
 	}
 	for _, f := range o.faults {
 		if nemesis.NeedsDisks(f) {
-			o.disks = "ext4,xfs,ext4,xfs,ext4"
+			o.disks = diskKinds
 		}
 	}
 	switch {

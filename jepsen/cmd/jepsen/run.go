@@ -132,8 +132,17 @@ func run(o options) int {
 		return exitInvalid
 	}
 	err := t.execute(ctx)
+	if ctx.Err() != nil {
+		interrupted.Store(true)
+	}
 	return t.judge(err)
 }
+
+// interrupted: a signal asked this program to end.
+var interrupted atomic.Bool
+
+// diskKinds are the file systems of masters whose disks are broken, in turn.
+const diskKinds = "ext4,xfs,ext4,xfs,ext4"
 
 // readyMachine removes what killed runs have left and tries what the faults need. Not ready, and a skip: what is missing is
 // named by tests/allowed-skips, as jepsen/NAME.
