@@ -86,8 +86,7 @@ struct wal {
     struct wal_group *in_flight; /* NULL: a seal */
     struct wal_group_header header;
     struct wal_segment_header segment_header;
-    uint8_t *seal;            /* one block */
-    struct disk_job unsynced; /* MUTANT(LOG_UNSYNCED) */
+    uint8_t *seal; /* one block */
 
     struct wal_pool pool;
     size_t n_spares; /* as of the last job's end */

@@ -10,9 +10,11 @@ import sys
 import threading
 import time
 
-from figures import talk
-from machine import TOP, CannotMeasure
-from peer import MEMBERS, Load, Peer
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lib"))
+from certificates import Certificates  # noqa: E402
+from figures import talk  # noqa: E402
+from machine import TOP, CannotMeasure  # noqa: E402
+from peer import MEMBERS, Load, Peer  # noqa: E402
 
 AGENTS = 3
 ATTEMPT_S = 0.15
@@ -30,7 +32,8 @@ class Conclave(Peer):
     name = "conclave"
     timers = f"{HEARTBEAT_MS}/{ELECTION_MS}"
 
-    def __init__(self, where: str, binary: str = None, w01: list = (), snapshot_mb: int = 64):
+    def __init__(self, where: str, binary: str = None, w01: list = (), snapshot_mb: int = 64,
+                 tls: bool = False):
         self._binary = pathlib.Path(binary or os.environ.get("CONCLAVE_BIN") or TOP / "build" / "conclave")
         self._w01_flags = list(w01)
         self._snapshot_mb = snapshot_mb
@@ -42,6 +45,8 @@ class Conclave(Peer):
         self._masters = [f"{net}.{11 + index}" for index in range(MEMBERS)]
         self._agents = [f"{net}.{21 + index}" for index in range(AGENTS)]
         self._cluster_id = secrets.token_hex(16)
+        self._certificates = Certificates(self._binary, f"{self.members.dir}/tls", self._cluster_id) if tls else None
+        self.timers += " TLS" if tls else ""
         self._load = None
         self._seen = {}
         self._reported = {"lost": 0, "doubled": 0, "restarted": 0}
@@ -52,7 +57,8 @@ class Conclave(Peer):
         self.members.spawn(str(index), [
             str(self._binary), "master", "--data-dir", f"{self.members.dir}/m{index}", "--cluster-id", self._cluster_id,
             "--node", str(index + 1), "--peers", peers, "--agent-timeout-ms", "86400000",
-            "--heartbeat-ms", str(HEARTBEAT_MS), "--election-ms", str(ELECTION_MS), "--snapshot-mb", str(self._snapshot_mb), *more])
+            "--heartbeat-ms", str(HEARTBEAT_MS), "--election-ms", str(ELECTION_MS), "--snapshot-mb", str(self._snapshot_mb),
+            *(self._certificates.master(index + 1) if self._certificates else []), *more])
 
     def reinstall(self, index: int) -> None:
         """Starts a member whose data is damaged: it has it anew from the leader."""
@@ -76,13 +82,6 @@ class Conclave(Peer):
         if status != 200:
             raise OSError(f"status {status}")
         return json.loads(body)
-
-    def status(self, index: int) -> dict:
-        """What this master says of the cluster and itself."""
-        return self._status(index)
-
-    def load_program(self) -> pathlib.Path:
-        return self._load_program
 
     def leader(self, timeout_s: float = 30) -> int:
         end = time.monotonic() + timeout_s
@@ -154,7 +153,8 @@ class Conclave(Peer):
         for index, host in enumerate(self._agents):
             self.members.spawn(f"a{index}", [
                 str(self._binary), "agent", "--work-dir", f"{self.members.dir}/a{index}", "--masters", masters, "--listen", host,
-                "--advertise", host, "--hostname", f"a{index}", "--resources", "cpus:100;mem:100000;disk:100000"])
+                "--advertise", host, "--hostname", f"a{index}", "--resources", "cpus:100;mem:100000;disk:100000",
+                *(self._certificates.agent() if self._certificates else [])])
 
     def _start_load(self) -> None:
         masters = ",".join(f"{host}:5050" for host in self._masters)
@@ -215,7 +215,8 @@ class Conclave(Peer):
 
     def _run_load(self, arguments: list, timeout_s: float) -> str:
         host = self._masters[self.leader()]
-        done = subprocess.run([str(self._load_program), "--http", f"{host}:5050", "--link", f"{host}:5061", *arguments],
+        done = subprocess.run([str(self._load_program), "--http", f"{host}:5050", "--link", f"{host}:5061",
+                               *(self._certificates.agent() if self._certificates else []), *arguments],
                               capture_output=True, text=True, check=False, timeout=timeout_s)
         if done.returncode:
             raise CannotMeasure(f"the load failed: {done.stderr.strip()}")

@@ -156,7 +156,7 @@ class Levels:
 
 def main() -> int:
     shutil.rmtree(WHERE, ignore_errors=True)
-    cluster = Cluster(WHERE, agents=2)
+    cluster = Cluster(WHERE, agents=2, tls=True)
     for master in cluster.masters:
         master.arguments[0] = OLD
     levels = Levels(cluster, ShortTasks(cluster))

@@ -14,6 +14,8 @@ import subprocess
 import sys
 import time
 
+from certificates import Certificates
+
 TOP = pathlib.Path(__file__).resolve().parents[2]
 BINARY = os.environ.get("CONCLAVE_BIN") or str(TOP / "build" / "conclave")
 HTTP, LINK, PEERS = 5050, 5061, 5060
@@ -92,24 +94,29 @@ class Node:
 
 class Cluster:
     def __init__(self, where: pathlib.Path, masters: int = 3, agents: int = 3,
-                 resources: str = "cpus:8;mem:8192;disk:8192;ports:[31000-31999]", master_flags: tuple = ()):
+                 resources: str = "cpus:8;mem:8192;disk:8192;ports:[31000-31999]", master_flags: tuple = (),
+                 tls: bool = False):
         self.where = where
         where.mkdir(parents=True)
         net = _free_net()
         self.cluster_id = secrets.token_hex(16)
+        self.certificates = Certificates(BINARY, where / "tls", self.cluster_id) if tls or os.environ.get("CONCLAVE_TEST_TLS") else None
         hosts = [f"{net}.{11 + i}" for i in range(masters)]
         peers = ",".join(f"{i + 1}={host}" for i, host in enumerate(hosts))
         links = ",".join(f"{host}:{LINK}" for host in hosts)
         self.masters = [
             Node(f"m{i + 1}", host, where,
                  [BINARY, "master", "--data-dir", str(where / f"m{i + 1}"), "--cluster-id", self.cluster_id,
-                  "--node", str(i + 1), "--peers", peers, *master_flags])
+                  "--node", str(i + 1), "--peers", peers, *self._tls("master", i + 1), *master_flags])
             for i, host in enumerate(hosts)]
         self.agents = [
             Node(f"a{i + 1}", f"{net}.{21 + i}", where,
                  [BINARY, "agent", "--masters", links, "--work-dir", str(where / f"a{i + 1}"), "--listen",
-                  f"{net}.{21 + i}", "--advertise", f"{net}.{21 + i}", "--hostname", f"a{i + 1}", "--resources", resources])
+                  f"{net}.{21 + i}", "--advertise", f"{net}.{21 + i}", "--hostname", f"a{i + 1}", "--resources", resources, *self._tls("agent", "agent")])
             for i in range(agents)]
+
+    def _tls(self, role: str, who) -> list:
+        return getattr(self.certificates, role)(who) if self.certificates else []
 
     @property
     def http(self) -> str:

@@ -1,3 +1,7 @@
 conclave_test(test_peer_codec SOURCES test_peer_codec.c LIBS conclave_consensus)
 conclave_test(test_peers SOURCES test_peers.c LIBS conclave_consensus)
+target_include_directories(test_peers PRIVATE ../lib)
+add_test(NAME test_peers_tls COMMAND test_peers tls)
+set_tests_properties(test_peers_tls PROPERTIES LABELS unit TIMEOUT 120)
+set_tests_properties(test_peers test_peers_tls PROPERTIES RESOURCE_LOCK peers_addresses)
 conclave_test(test_agreement SOURCES test_agreement.c LIBS conclave_consensus)

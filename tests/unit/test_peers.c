@@ -14,6 +14,7 @@
 #include "consensus/peers.h"
 #include "net/address.h"
 #include "net/link.h"
+#include "tls_files.h"
 
 #define HOSTS 4
 
@@ -32,6 +33,9 @@ struct host {
     uint64_t accepted_id, disowned_id, told_id;
     struct peer_vitals told;
 };
+
+/* `test_peers tls`: the same with TLS under it; by node id, NULL: without. */
+static struct tls *certificates[8];
 
 static uv_loop_t loop;
 static uv_timer_t pulse;
@@ -109,6 +113,7 @@ static struct host *open_host(unsigned i, uint64_t id, const char *cluster) {
     struct peers_config config = {.net = net,
                                   .node_id = id,
                                   .listen = address_of(id),
+                                  .tls = certificates[id],
                                   .election_ms = 300,
                                   .ctx = host,
                                   .message = message_cb,
@@ -332,6 +337,7 @@ static void another_process_under_the_same_id_means_that_the_first_is_dead(void 
                                   .cluster_id = "c",
                                   .node_id = 2,
                                   .listen = address_of(3),
+                                  .tls = certificates[2],
                                   .election_ms = 300,
                                   .ctx = &hosts[2],
                                   .message = message_cb,
@@ -495,7 +501,80 @@ static void frames_without_a_hello_and_damaged_ones_cut_the_connection(void **st
     assert_int_equal(a->messages, 0);
 }
 
-int main(void) {
+/* ---- TLS only ---- */
+
+static void nobody_speaks_for_another_node_than_its_certificates(void **state) {
+    (void)state;
+    struct tls *two = certificates[2];
+    struct host *a = open_host(0, 1, "c");
+    knows(a, 2);
+    knows(a, 3);
+    certificates[2] = certificates[3]; /* node 3 says that it is 2 */
+    struct host *liar = open_host(1, 2, "c");
+    certificates[2] = two;
+    liar->lets_in = true;
+    knows(liar, 1);
+    shows(liar, 5, 2); /* nor is its introduction heard */
+    WAIT_FOR(peers_counters(a->peers)->refused >= 1, 3000);
+    run_ms(200);
+    assert_false(connected(a, 2) || connected(liar, 1));
+    struct peers_status status;
+    assert_true(peers_status(a->peers, 2, &status));
+    assert_false(status.heard);
+    assert_int_equal(a->intros, 0);
+    assert_int_equal(a->messages, 0);
+    struct host *honest = open_host(2, 3, "c");
+    knows(honest, 1);
+    WAIT_FOR(connected(a, 3) && connected(honest, 1), 3000);
+}
+
+static void without_tls_nobody_gets_to_a_member_that_has_it(void **state) {
+    (void)state;
+    struct tls *two = certificates[2];
+    struct host *a = open_host(0, 1, "c");
+    certificates[2] = NULL;
+    struct host *plain = open_host(1, 2, "c");
+    certificates[2] = two;
+    knows(a, 2);
+    knows(plain, 1);
+    WAIT_FOR(peers_counters(a->peers)->refused >= 1, 3000);
+    assert_false(connected(a, 2) || connected(plain, 1));
+    assert_int_equal(a->messages + plain->messages, 0);
+}
+
+static int tls_tests(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(messages_arrive_with_the_name_of_their_sender, setup, teardown),
+        cmocka_unit_test_setup_teardown(strangers_and_the_wrongly_addressed_are_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_folder_that_is_not_the_known_one_is_refused_and_told_so, setup, teardown),
+        cmocka_unit_test_setup_teardown(pings_tell_how_the_sender_is, setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            a_stranger_that_shows_its_membership_may_be_let_in_and_others_learn_that_they_are_none, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_candidate_cannot_speak_for_another, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_process_that_ends_is_dead_once_and_at_once, setup, teardown),
+        cmocka_unit_test_setup_teardown(another_process_under_the_same_id_means_that_the_first_is_dead, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(a_lost_connection_of_a_living_process_is_no_death, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_snapshot_arrives_whole_beside_messages, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_snapshot_to_a_process_that_dies_fails_once, setup, teardown),
+        cmocka_unit_test_setup_teardown(nobody_speaks_for_another_node_than_its_certificates, setup, teardown),
+        cmocka_unit_test_setup_teardown(without_tls_nobody_gets_to_a_member_that_has_it, setup, teardown),
+    };
+    struct tls_folder folder;
+    tls_folder_open(&folder);
+    for (uint64_t id = 1; id < 8; id++) {
+        struct tls_identity who = tls_who(TLS_MASTER, id);
+        tls_folder_sign(&folder, "master", &who, 0);
+        certificates[id] = tls_folder_load(&folder, "master", &who);
+    }
+    int rc = cmocka_run_group_tests(tests, NULL, NULL);
+    for (unsigned id = 0; id < 8; id++)
+        tls_close(certificates[id]);
+    tls_folder_close(&folder);
+    return rc;
+}
+
+static int plain_tests(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(messages_arrive_with_the_name_of_their_sender, setup, teardown),
         cmocka_unit_test_setup_teardown(strangers_and_the_wrongly_addressed_are_refused, setup, teardown),
@@ -513,4 +592,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(frames_without_a_hello_and_damaged_ones_cut_the_connection, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
+}
+
+int main(int argc, char **argv) {
+    return argc > 1 && !strcmp(argv[1], "tls") ? tls_tests() : plain_tests();
 }

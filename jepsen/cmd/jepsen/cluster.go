@@ -38,6 +38,8 @@ type cluster struct {
 
 	cutMasters, cutAgents []host.Pair // the nemesis' and heal's, who take turns
 
+	certificates *certificates
+
 	commits chan struct{} // one place: something was committed
 
 	mu      sync.Mutex
@@ -89,15 +91,20 @@ func openCluster(o options, dir string, recorder *history.Recorder) (*cluster, e
 	exited := func(p *host.Process, state string) {
 		recorder.Event("run", "exited", edn.Map{"name": p.Name, "state": state})
 	}
+	c.certificates, err = makeCertificates(o.bin, filepath.Join(dir, "tls"))
 	for i := 1; i <= o.masters && err == nil; i++ {
 		err = c.addMaster(o, dir, i, strings.Join(peers, ","), exited)
 	}
 	for i := 1; i <= o.agents && err == nil; i++ {
 		name := fmt.Sprintf("a%d", i)
 		var p *host.Process
-		p, err = c.site.NewProcess(name, name, []string{o.bin, "agent", "--masters", strings.Join(links, ","),
+		tls, failed := c.certificates.agent(name)
+		if err = failed; err != nil {
+			break
+		}
+		p, err = c.site.NewProcess(name, name, append([]string{o.bin, "agent", "--masters", strings.Join(links, ","),
 			"--work-dir", filepath.Join(dir, name), "--listen", agentAddr(i), "--advertise", agentAddr(i),
-			"--resources", "cpus:32;mem:16384;disk:10000"}, exited)
+			"--resources", "cpus:32;mem:16384;disk:10000"}, tls...), exited)
 		c.agents = append(c.agents, p)
 	}
 	for _, p := range append(append([]*host.Process{}, c.masters...), c.agents...) {
@@ -125,8 +132,12 @@ func (c *cluster) addMaster(o options, dir string, i int, peers string, exited f
 		data, segment = filepath.Join(d.Path, "data"), "1"
 		c.disks = append(c.disks, d)
 	}
-	p, err := c.site.NewProcess(name, name, []string{o.bin, "master", "--data-dir", data, "--cluster-id", clusterID,
-		"--node", fmt.Sprint(i), "--peers", peers, "--segment-mb", segment}, exited)
+	tls, err := c.certificates.master(i)
+	if err != nil {
+		return err
+	}
+	p, err := c.site.NewProcess(name, name, append([]string{o.bin, "master", "--data-dir", data, "--cluster-id", clusterID,
+		"--node", fmt.Sprint(i), "--peers", peers, "--segment-mb", segment}, tls...), exited)
 	c.masters, c.data = append(c.masters, p), append(c.data, data)
 	return err
 }
