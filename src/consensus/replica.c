@@ -105,6 +105,7 @@ static void turn_cb(uv_check_t *check) {
         return;
     }
     if (queue_empty(&r->items) && queue_empty(&r->lost) && !replica_snapshot_goes_on(r)) uv_idle_stop(&r->idle);
+    net_flush(r->net); /* entries for the peers, and what the application has answered */
 }
 
 /* What the guard and the store call. */

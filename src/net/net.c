@@ -44,13 +44,17 @@ static void on_idle(uv_idle_t *idle) {
     (void)idle;
 }
 
-static void on_check(uv_check_t *check) {
-    struct net *net = check->data;
+void net_flush(struct net *net) {
+    CHECK_MAGIC(net, NET_MAGIC);
     run_list(&net->tasks);
     if (queue_empty(&net->tasks)) {
         uv_check_stop(&net->check);
         uv_idle_stop(&net->idle);
     }
+}
+
+static void on_check(uv_check_t *check) {
+    net_flush(check->data);
 }
 
 void net_defer(struct net *net, struct net_task *task) {

@@ -31,6 +31,10 @@ void net_close(struct net *net, void (*closed)(void *ctx), void *ctx);
 
 uv_loop_t *net_loop(const struct net *net);
 
+/* Writes what the connections have waiting, now instead of at the end of the turn: for code that itself runs at the end
+ * of a turn (uv_check), whose sends would otherwise wait for another poll. Never inside a callback of this folder. */
+void net_flush(struct net *net);
+
 /* For `conclave dev cut` and tests: asked with the peer's numeric address ("127.0.0.12", without port) when a link
  * opens or is accepted, and again for each link at net_filter_apply. Returns a mask of enum net_cut. A cut connection
  * is not closed: it falls silent, as on a cut cable, and resumes with nothing lost when it is healed. NULL removes the

@@ -192,6 +192,41 @@ static void frames_arrive_whole_and_in_order(void **state) {
     rig_close(&rig);
 }
 
+static struct end *flushed_end;
+
+static void send_and_flush(uv_check_t *check) {
+    struct rig *rig = check->data;
+    struct link_stats before, after;
+    uv_check_stop(check);
+    link_stats(flushed_end->link, &before);
+    send_text(flushed_end, LINK_BULK, 7, "now");
+    link_stats(flushed_end->link, &after);
+    assert_int_equal(after.bytes_out, before.bytes_out); /* it waits for the end of a turn */
+    net_flush(rig->t.net);
+    link_stats(flushed_end->link, &after);
+    assert_true(after.bytes_out > before.bytes_out);
+}
+
+static void what_is_sent_at_the_end_of_a_turn_need_not_wait_for_the_next(void **state) {
+    (void)state;
+    struct rig rig;
+    struct end e;
+    uv_check_t check;
+    rig_open(&rig, NULL);
+    end_connect(&rig, &e, NULL);
+    UNTIL(&rig, is_open, &e);
+    flushed_end = &e;
+    assert_int_equal(uv_check_init(&rig.t.loop, &check), 0);
+    check.data = &rig;
+    assert_int_equal(uv_check_start(&check, send_and_flush), 0);
+    UNTIL(&rig, has_frames, &rig.accepted[0]);
+    assert_memory_equal(rig.accepted[0].text.data, "now", 3);
+    uv_close((uv_handle_t *)&check, NULL);
+    link_close(e.link);
+    UNTIL(&rig, is_closed, &e);
+    rig_close(&rig);
+}
+
 static void a_last_frame_before_closing_arrives(void **state) {
     (void)state;
     struct rig rig;
@@ -680,6 +715,7 @@ static void handshakes_that_do_not_end_are_cut_and_counted(void **state) {
 static int plain_tests(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(frames_arrive_whole_and_in_order),
+        cmocka_unit_test(what_is_sent_at_the_end_of_a_turn_need_not_wait_for_the_next),
         cmocka_unit_test(a_last_frame_before_closing_arrives),
         cmocka_unit_test(control_overtakes_bulk_that_waits),
         cmocka_unit_test(a_full_lane_is_busy_and_tells_when_it_has_room),
@@ -699,6 +735,7 @@ static int plain_tests(void) {
 static int tls_tests(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(frames_arrive_whole_and_in_order),
+        cmocka_unit_test(what_is_sent_at_the_end_of_a_turn_need_not_wait_for_the_next),
         cmocka_unit_test(a_last_frame_before_closing_arrives),
         cmocka_unit_test(control_overtakes_bulk_that_waits),
         cmocka_unit_test(a_full_lane_is_busy_and_tells_when_it_has_room),
