@@ -77,12 +77,15 @@ static const struct {
 };
 #define OPAQUE_COUNT (sizeof opaque / sizeof *opaque)
 
+static ProtobufCBinaryData *opaque_field(size_t i, const ProtobufCMessage *record) {
+    const ProtobufCFieldDescriptor *f = field_named(record, opaque[i].field);
+    return f ? (ProtobufCBinaryData *)(uintptr_t)((const char *)record + f->offset) : NULL;
+}
+
 /* Renders it behind the record and empties the field; bytes that are no such message stay as they are. */
-static void opaque_take(size_t i, const ProtobufCMessage *record, struct buf *ret) {
+static void opaque_take(size_t i, ProtobufCBinaryData *bytes, struct buf *ret) {
     struct arena arena;
     ProtobufCMessage *message = NULL;
-    const ProtobufCFieldDescriptor *f = field_named(record, opaque[i].field);
-    ProtobufCBinaryData *bytes = (ProtobufCBinaryData *)(uintptr_t)((const char *)record + f->offset);
     if (bytes->len == 0) return;
     arena_init(&arena, ARENA_SIZE);
     if (protobuf_parse(opaque[i].type, bytes->data, bytes->len, 0, &arena, &message, NULL) == 0) {
@@ -102,12 +105,9 @@ int record_json(enum state_record_kind kind, uint64_t number, const ProtobufCMes
     size_t lengths[OPAQUE_COUNT];
     buf_init(&beside, TEXT_MAX);
     for (size_t i = 0; i < OPAQUE_COUNT; i++) {
-        fields[i] = NULL;
-        if (opaque[i].kind != kind) continue;
-        const ProtobufCFieldDescriptor *f = field_named(record, opaque[i].field);
-        fields[i] = (ProtobufCBinaryData *)(uintptr_t)((const char *)record + f->offset);
-        lengths[i] = fields[i]->len;
-        opaque_take(i, record, &beside);
+        fields[i] = opaque[i].kind == kind ? opaque_field(i, record) : NULL;
+        lengths[i] = fields[i] ? fields[i]->len : 0;
+        if (fields[i]) opaque_take(i, fields[i], &beside);
     }
     (void)buf_printf(ret, "{\"kind\":\"%s\",\"number\":%" PRIu64 ",\"record\":", names[kind], number);
     int rc = json_print(record, JSON_ONLY_SET, ret);

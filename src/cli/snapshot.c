@@ -190,7 +190,7 @@ static int inspect(int argc, char **argv, bool verdict, const char *usage) {
     if (rc == 0) {
         snapshot_info_make(&info, argv[rest], bytes, cluster, &archive, state);
         if (verdict)
-            verdict_out(&o, argv[rest], NULL, NULL, &info);
+            verdict_out(&o, argv[rest], &fault, &err, &info);
         else
             info_out(&o, &info);
         state_free(state);

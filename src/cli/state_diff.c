@@ -39,7 +39,7 @@ static bool records_add(void *ctx, enum state_record_kind kind, uint64_t number,
 }
 
 static struct record records_peek(const struct records *r) {
-    if (r->at == r->bytes.len) return (struct record){0};
+    if (!r->bytes.data || r->at == r->bytes.len) return (struct record){0};
     const uint8_t *p = r->bytes.data + r->at;
     return (struct record){(enum state_record_kind)p[0], load_u64(p + 1), p + 17, (size_t)load_u64(p + 9)};
 }
@@ -132,7 +132,7 @@ static int diff_print(struct diff *d, struct records *before, struct records *af
             rc = change_print(d, &a, NULL);
         } else if (order > 0) {
             rc = change_print(d, NULL, &b);
-        } else if (a.len != b.len || memcmp(a.data, b.data, a.len) != 0) {
+        } else if (a.data && b.data && (a.len != b.len || memcmp(a.data, b.data, a.len) != 0)) {
             rc = change_print(d, &a, &b);
         }
         if (order <= 0) records_skip(before, &a);

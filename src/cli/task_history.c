@@ -260,8 +260,8 @@ static int history_print(const struct options *o, struct history *h, struct err 
 
 int task_history_main(int argc, char **argv) {
     static struct history history; /* too large for the stack */
+    static struct err err;
     struct options o = {0};
-    struct err err = {0};
     const struct flag table[] = {OPTION_FLAGS(o),
                                  LOG_SOURCE_FLAGS(o),
                                  {"framework", FLAG_STRING, &history.framework, 0, 255, false, "ID",
