@@ -5,6 +5,7 @@
 
 #include "cli/command.h"
 #include "cli/interrupt.h"
+#include "cli/log_lookup.h"
 #include "cli/log_rows.h"
 #include "cli/log_source.h"
 #include "conclave/admin.pb-c.h"
@@ -41,6 +42,7 @@ int log_ls_main(int argc, char **argv) {
     interrupt_catch();
     int rc = log_filter_resolve(&filter, &err);
     if (rc == 0) rc = log_source_open(&o, &source, &err);
+    if (rc == 0) log_filter_lookup(source, &filter);
     if (rc) return fail(&err);
     log_rows_begin(&ls.rows, o.output, false);
     rc = log_source_walk(source, &filter, ls_item, &ls, &err);
@@ -77,6 +79,7 @@ int log_show_main(int argc, char **argv) {
     int rc = log_position_parse(argv[rest], &position, &err);
     if (rc == 0) rc = log_filter_resolve(&filter, &err);
     if (rc == 0) rc = log_source_open(&o, &source, &err);
+    if (rc == 0) log_filter_lookup(source, &filter);
     if (rc) return fail(&err);
     struct log_range range = *log_source_range(source);
     rc = log_source_walk(source, &filter, show_item, &shown, &err);

@@ -2,8 +2,8 @@
  * Which commands of the log are wanted: positions, types, and what they are about. One filter for every log verb. Pure.
  *
  * A framework or agent is given as an id or as "#N": commands name them by number, and an id that the cluster made ends
- * with its number. An id that a framework brought along is in reports and subscriptions only; `log_filter_number` lets
- * the caller add the number it has looked up. */
+ * with its number. An id that a framework brought along is in reports and subscriptions only: log_lookup.h finds its
+ * number. */
 #ifndef CONCLAVE_CLI_LOG_FILTER_H
 #define CONCLAVE_CLI_LOG_FILTER_H
 

@@ -6,6 +6,7 @@
 
 #include "cli/command.h"
 #include "cli/interrupt.h"
+#include "cli/log_lookup.h"
 #include "cli/log_rows.h"
 #include "cli/log_source.h"
 
@@ -60,6 +61,7 @@ int log_grep_main(int argc, char **argv) {
     interrupt_catch();
     int rc = log_filter_resolve(&filter, &err);
     if (rc == 0) rc = log_source_open(&o, &source, &err);
+    if (rc == 0) log_filter_lookup(source, &filter);
     if (rc == 0) {
         buf_init(&g.line, LINE_MAX_BYTES);
         log_rows_begin(&g.rows, o.output, true);

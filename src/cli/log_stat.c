@@ -8,6 +8,7 @@
 #include "base/check.h"
 #include "cli/command.h"
 #include "cli/interrupt.h"
+#include "cli/log_lookup.h"
 #include "cli/log_source.h"
 #include "cli/print.h"
 #include "conclave/tools.pb-c.h"
@@ -208,6 +209,7 @@ int log_stat_main(int argc, char **argv) {
     interrupt_catch();
     int rc = log_filter_resolve(&filter, &err);
     if (rc == 0) rc = log_source_open(&o, &source, &err);
+    if (rc == 0) log_filter_lookup(source, &filter);
     if (rc == 0) rc = log_source_walk(source, &filter, stat_item, &stat, &err);
     log_source_close(source);
     if (rc) return fail(&err);

@@ -8,6 +8,7 @@
 #include "base/check.h"
 #include "cli/command.h"
 #include "cli/interrupt.h"
+#include "cli/log_lookup.h"
 #include "cli/log_rows.h"
 #include "cli/log_source.h"
 
@@ -109,6 +110,7 @@ int log_tail_main(int argc, char **argv) {
     if (rc == 0 && following && filter.to_text) rc = err_set(&err, ERR_INVALID, "--follow and --to exclude each other");
     interrupt_catch();
     if (rc == 0) rc = log_source_open(&o, &source, &err);
+    if (rc == 0) log_filter_lookup(source, &filter);
     if (rc) return fail(&err);
     struct log_rows rows;
     bool narrow = filter.types || filter.task || filter.framework || filter.agent;

@@ -43,9 +43,9 @@ def offline(*arguments) -> subprocess.CompletedProcess:
 class Keeper(Framework):
     """Keeps the offers that pass by, and gives up after a while instead of reading heartbeats for ever."""
 
-    def __init__(self, host: str, name: str):
-        self.offers, self.end = [], time.monotonic() + 60
-        super().__init__(host, name)
+    def __init__(self, host: str, name: str, own_id: str = None):
+        self.offers, self.end, self.own_id = [], time.monotonic() + 60, own_id
+        super().__init__(host, name, own_id)
 
     def event(self) -> dict:
         check(time.monotonic() < self.end, "the framework waits too long")
@@ -102,9 +102,9 @@ class World:
         blob = "x" * 30_000
         for number in range(400):
             Filler(self.cluster.leader().host, f"filler-{number}", blob)
-            if number % 10 == 9 and len(list(self.cluster.masters[0].dir.glob("snapshot-*"))) >= 2:
+            if number % 10 == 9 and all(len(list(master.dir.glob("snapshot-*"))) >= 2 for master in self.cluster.masters):
                 return
-        raise AssertionError("no second snapshot")
+        raise AssertionError("no second snapshot on every master")
 
     def copy(self, master: int = 0) -> pathlib.Path:
         self.copies += 1
@@ -155,6 +155,10 @@ def log_verbs_agree_live_and_offline(w: World) -> None:
     regex = jsonl(c.conclave("log", "grep", "keep-[01]\"", "--regex", "--type", "accept", "-o", "jsonl"))
     check(len(regex) == 2, f"{len(regex)} rows for two launches")
     check(c.conclave("log", "grep", "no such text anywhere").returncode == ERROR, "grep that finds nothing")
+    own = Keeper(c.leader().host, "brings its id", own_id="spark-77-own")
+    check(own.call("SUPPRESS") == 202 and own.call("TEARDOWN") == 202, "calls of a framework")
+    rows = jsonl(c.conclave("log", "ls", "-o", "jsonl", "--framework", "spark-77-own"))
+    check([row["type"] for row in rows] == ["framework_subscribe", "framework_suppress", "framework_teardown"], rows)
     stat = json.loads(c.conclave("log", "stat", "-o", "json").stdout)
     counts = {row["name"]: row["count"] for row in stat["types"]}
     check(counts["accept"] == 3 and stat["commands"] == sum(counts.values()), stat)
@@ -340,8 +344,9 @@ def snapshots_and_history_reach_back(w: World) -> None:
     check(len(rows) >= 2 and rows[0]["index"] > rows[1]["index"], rows)
     folder = jsonl(offline("snapshot", "ls", "-o", "jsonl", "--data-dir", str(c.masters[0].dir)))
     check(len(folder) >= 2, folder)
-    first = json.loads(offline("log", "verify", "--data-dir", str(c.masters[0].dir), "-o", "json").stdout)["first"]
-    check(first > 1, "nothing was cut from the log")
+    wait_until("the log is cut", 20, lambda: json.loads(
+        offline("log", "verify", "--data-dir", str(c.masters[0].dir), "-o", "json").stdout)["first"] > 1)
+    folder = jsonl(offline("snapshot", "ls", "-o", "jsonl", "--data-dir", str(c.masters[0].dir)))
     old = offline("state", "show", "--index", "3", "--data-dir", str(c.masters[0].dir))
     check(old.returncode == ERROR and f"{folder[-1]['index']} to" in old.stderr, old.stderr)
     told_by_master = json.loads(c.conclave("hash", "-o", "json").stdout)
@@ -366,6 +371,7 @@ def a_cluster_comes_back_from_a_backup(w: World) -> None:
     saved = json.loads(c.conclave("snapshot", "save", str(file), "-o", "json").stdout)
     newer_ledger = WHERE / "ledger-newer"
     w.framework.launch("newer", f"echo start $$ >> {newer_ledger}; exec sleep 1000")
+    young = Keeper(c.leader().host, "newer than the back-up").id
     newer = wait_until("the newer task has begun", 10, lambda: list(running(newer_ledger)))[0]
     for master in c.masters:
         master.kill()
@@ -388,10 +394,13 @@ def a_cluster_comes_back_from_a_backup(w: World) -> None:
     check(running(w.ledger) == before and all(os.path.exists(f"/proc/{pid}") for pid in before), f"a kept task did not run on: {before}, {running(w.ledger)}")
     tasks = {row["id"]: row["state"] for row in jsonl(c.conclave("task", "ls", "-o", "jsonl"))}
     check(tasks.get("keep-0") == "TASK_RUNNING" and tasks.get("keep-1") == "TASK_RUNNING" and "newer" not in tasks, tasks)
-    w.framework = Keeper(c.leader().host, "after")
+    kept, w.framework = w.framework.id, Keeper(c.leader().host, "after")
     w.framework.launch("after", "exec sleep 1000")
     check(json.loads(c.conclave("hash", "-o", "json").stdout)["verdict"] == "AGREE", "hashes after the restore")
     check(w.framework.id.split("-")[1] == str(report["incarnation"]), w.framework.id)
+    returned = Keeper(c.leader().host, "newer than the back-up", own_id=young)
+    check(returned.id == young, f"{young} came back as {returned.id}")
+    check(Keeper(c.leader().host, "keeper", own_id=kept).id == kept, "the framework of the back-up")
     history = jsonl(c.conclave("task", "history", "keep-0", "-o", "jsonl"))
     check(history[0]["type"] == "snapshot", history)
 
