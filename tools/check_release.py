@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""check_release.py BINARY: the binary that users run holds no test switch: no symbol guard_test_* or sim_*, and its
+"""check_release.py BINARY: the binary that users run holds no test switch: no symbol guard_test_*, mutant_test_* or sim_*, and its
 symbol table is there to be read."""
 import re
 import subprocess
 import sys
 
-TEST_ONLY = re.compile(r"^(guard_test_|sim_|cmocka_|__wrap_)")
+TEST_ONLY = re.compile(r"^(guard_test_|mutant_test_|sim_|cmocka_|__wrap_)")
 
 
 def main() -> int:

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "base/mutant.h"
 
 #define SETTLE_ROUNDS_MAX 100000u /* far above what held messages and unfinished writes can cause */
 
@@ -233,6 +234,9 @@ struct guard *guard_new(struct raft_io *outer, struct raft_io *inner, const stru
     queue_init(&g->asked);
     g->read_number = config->rng(config->ctx) >> 3;
     inner->data = g;
+#ifdef CONCLAVE_TEST_SWITCHES
+    g->off = mutant_test_guard_off;
+#endif
     *outer = (struct raft_io){.version = inner->version, .impl = g};
     outer->init = guard_io_init;
     outer->close = guard_io_close;

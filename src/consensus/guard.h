@@ -7,7 +7,7 @@
  *
  *   A  own first entry on election; results of followers are held until it is on our own disk, so that nothing of an
  *      older term is committed by counting (Raft, figure 8)
- *   B  a result claims no more than its request verified: clamped to prev + n
+ *   B  a result claims no more than its request verified: clamped to prev + n, and to what is on our disk
  *   C  the result of a write that was submitted under an older term is dropped
  *   D  no candidacy while own writes or a snapshot install are unfinished
  *   E  one vote a term, also towards the target of a leadership transfer

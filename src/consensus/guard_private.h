@@ -48,6 +48,7 @@ struct guard_write {
     raft_index kept;        /* last of them that was not truncated since */
     bool own;               /* submitted as leader */
     bool done;              /* durable; the core does not know yet */
+    bool early;             /* MUTANT(EARLY_COMPLETION): it has only been said to be */
 };
 
 /* The one snapshot_put the core can have under way. */

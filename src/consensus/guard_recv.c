@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "base/mutant.h"
 
 static void payload_free(struct raft_message *m) {
     if (m->type == RAFT_IO_APPEND_ENTRIES && m->append_entries.entries != NULL) {
@@ -159,7 +160,7 @@ static void deliver_request(struct guard *g, struct raft_message *m) {
         ctx.kind = CTX_ENTRIES;
         ctx.prev = args->prev_log_index;
         ctx.verified = args->prev_log_index + args->n_entries;
-        if (args->leader_commit > ctx.verified && GUARD_ON(g, GUARD_K)) {
+        if (args->leader_commit > ctx.verified && GUARD_ON(g, GUARD_K) && !MUTANT(COMMIT_UNCLAMPED)) {
             args->leader_commit = ctx.verified;
             g->count.commits_clamped++;
         }
@@ -190,7 +191,23 @@ static bool result_must_wait(const struct guard *g, const struct raft_message *m
     return g->first_term != r->current_term || !g->first_durable;
 }
 
+/* MUTANT: a message of a learner in the name of a voter that has not said it. */
+static void pretend_voter(struct guard *g, struct raft_message *m) {
+    const struct raft_configuration *conf = &g->r->configuration;
+    bool learner = false;
+    for (unsigned i = 0; i < conf->n; i++)
+        learner = learner || (conf->servers[i].id == m->server_id && conf->servers[i].role == RAFT_STANDBY);
+    for (unsigned i = 0; i < conf->n && learner; i++) {
+        const struct raft_server *server = &conf->servers[i];
+        if (server->role != RAFT_VOTER || server->id == g->r->id) continue;
+        m->server_id = server->id;
+        m->server_address = server->address;
+        return;
+    }
+}
+
 static void deliver_result(struct guard *g, struct raft_message *m) {
+    if (MUTANT(LEARNER_COMMITS) && m->append_entries_result.rejected == 0) pretend_voter(g, m);
     struct guard_peer *peer = peer_of(g, m->server_id);
     bool ours = g->r->state == RAFT_LEADER && m->append_entries_result.term == g->r->current_term;
     if (peer != NULL && ours && GUARD_ON(g, GUARD_K)) train_answered(g, peer, &m->append_entries_result);
@@ -281,6 +298,7 @@ static void dispatch(struct guard *g, struct raft_message *m) {
             deliver_plain(g, m);
         break;
     case RAFT_IO_REQUEST_VOTE_RESULT:
+        if (MUTANT(LEARNER_VOTES)) pretend_voter(g, m);
         if (vote_answer(g, &m->request_vote_result)) deliver_plain(g, m);
         break;
     case RAFT_IO_TIMEOUT_NOW:

@@ -12,6 +12,7 @@
 #include "consensus/guard_private.h"
 
 #include "base/check.h"
+#include "base/mutant.h"
 
 static void owe(struct guard *g, struct raft_io_send *req, raft_io_send_cb cb, int status) {
     if (cb == NULL) return;
@@ -64,6 +65,9 @@ static void send_result(struct guard *g, const struct raft_message *message) {
         /* The answer to a request of an older term with prev = 0 is a refusal that looks like a success. It must go
          * out, because it carries our term, but it must not claim anything. */
         if (stale && !ctx->late) max = 0;
+        /* To a snapshot whose last entry is still being written here the core says that it has everything. A leader
+         * that believes it never goes back, so a follower that then loses the entry would be stuck. */
+        if (max > g->durable) max = g->durable;
         if (result->last_log_index > max && GUARD_ON(g, GUARD_B)) {
             result->last_log_index = max;
             g->count.results_clamped++;
@@ -108,7 +112,7 @@ static int send_part(struct guard *g, const struct raft_message *message, unsign
     }
     args->entries = n == 0 ? NULL : args->entries + first;
     args->n_entries = n;
-    if (args->leader_commit > args->prev_log_index + n) {
+    if (args->leader_commit > args->prev_log_index + n && !MUTANT(COMMIT_UNCLAMPED)) {
         args->leader_commit = args->prev_log_index + n;
         g->count.commits_clamped++;
     }

@@ -4,6 +4,7 @@
 #include "consensus/guard_private.h"
 
 #include "base/check.h"
+#include "base/mutant.h"
 
 /* Our place by id among the voters other than the last known leader. When that was ourselves we come last: we have just
  * failed to lead. */
@@ -167,6 +168,11 @@ static void repeat_requests(struct guard *g) {
     unsigned voter = 0; /* place in the votes array */
     for (unsigned i = 0; i < r->configuration.n; i++) {
         const struct raft_server *server = &r->configuration.servers[i];
+        if (MUTANT(LEARNER_VOTES) && server->role == RAFT_STANDBY) {
+            m.server_id = server->id;
+            m.server_address = server->address;
+            g->inner->send(g->inner, NULL, &m, NULL);
+        }
         if (server->role != RAFT_VOTER) continue;
         if (server->id != r->id && !r->candidate_state.votes[voter]) {
             m.server_id = server->id;

@@ -5,6 +5,7 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "base/mutant.h"
 #include "consensus/replica_impl.h"
 
 struct reader {
@@ -104,7 +105,7 @@ void replica_reads_turn(struct replica *r) {
         next = q->next;
         struct probe *probe = QUEUE_ENTRY(q, struct probe, queue);
         answer(&probe->waiting, ERR_NO_QUORUM, now);
-        if (!probe->answered || (probe->status == 0 && probe->index > applied)) continue;
+        if (!probe->answered || (probe->status == 0 && probe->index > applied && !MUTANT(READ_UNAPPLIED))) continue;
         if (probe->status == 0 || probe->status == ERR_CLOSED)
             answer(&probe->waiting, probe->status, 0);
         else

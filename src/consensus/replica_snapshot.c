@@ -19,6 +19,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/mutant.h"
 #include "consensus/replica_impl.h"
 
 #define NEVER       0xffffffffu
@@ -82,6 +83,10 @@ int replica_snapshot_cb(struct raft_fsm *fsm, struct raft_buffer *bufs[], unsign
     }
     item->kind = ITEM_SNAPSHOT;
     replica_item_push(r, item);
+    if (MUTANT(SNAPSHOT_EARLY)) {
+        queue_remove(&item->queue);
+        queue_push(r->items.next, &item->queue);
+    }
     r->snapshotting = true;
     *made = (struct raft_buffer){.base = token, .len = TOKEN_BYTES};
     *bufs = made;
@@ -248,6 +253,7 @@ int replica_restore_cb(struct raft_fsm *fsm, struct raft_buffer *buf) {
 
 int replica_restore(struct replica *r, struct item *item, struct err *err) {
     *err = (struct err){0};
+    if (MUTANT(RESTORE_SKIPPED) && r->app.loaded) return 0;
     if (r->app.loaded) {
         r->app.loaded(r->app.ctx, item->loader);
     } else {

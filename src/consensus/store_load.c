@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "base/mutant.h"
 #include "consensus/cross_check.h"
 #include "consensus/store_private.h"
 
@@ -267,7 +268,7 @@ int store_load(struct store *s, raft_term *ret_term, raft_id *ret_voted_for, str
     store_snapshot_measure(s);
     batches_release(&l);
     *ret_term = s->vote.term;
-    *ret_voted_for = s->vote.voted_for;
+    *ret_voted_for = MUTANT(VOTE_FORGOTTEN) ? 0 : s->vote.voted_for;
     *ret_snapshot = snapshot;
     *ret_start_index = l.n ? l.first : wal_last(s->wal) + 1;
     *ret_n_entries = l.n;

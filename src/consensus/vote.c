@@ -7,6 +7,7 @@
 
 #include "base/buf.h"
 #include "base/crc32c.h"
+#include "base/mutant.h"
 
 #define VOTE_MAGIC  UINT64_C(0x3154564c434e4f43) /* "CONCLVT1" */
 #define VOTE_FORMAT 1u
@@ -115,6 +116,8 @@ int vote_read(struct disk *disk, const struct identity *identity, struct vote *r
 static int slot_write(struct disk *disk, unsigned slot, const uint8_t block[DISK_BLOCK], struct err *err) {
     _Alignas(DISK_BLOCK) uint8_t aligned[DISK_BLOCK];
     memcpy(aligned, block, sizeof aligned);
+    if (MUTANT(VOTE_UNSYNCED))
+        return disk_write_at(disk, VOTE_FILE, (uint64_t)slot * DISK_BLOCK, aligned, sizeof aligned, err);
     return disk_write_sync(disk, VOTE_FILE, (uint64_t)slot * DISK_BLOCK, aligned, sizeof aligned, err);
 }
 

@@ -86,7 +86,8 @@ struct wal {
     struct wal_group *in_flight; /* NULL: a seal */
     struct wal_group_header header;
     struct wal_segment_header segment_header;
-    uint8_t *seal; /* one block */
+    uint8_t *seal;            /* one block */
+    struct disk_job unsynced; /* MUTANT(LOG_UNSYNCED) */
 
     struct wal_pool pool;
     size_t n_spares; /* as of the last job's end */

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "base/mutant.h"
 
 #define SEGMENTS_MAX 65536u            /* files of one kind in a folder */
 #define INDEX_MAX    (UINT64_MAX >> 2) /* of an entry: so that counting on never wraps */
@@ -150,6 +151,7 @@ static int record_take(struct walker *w, const struct wal_record *r, uint64_t of
     struct wal_segment *segment = &s->segments[s->n_segments - 1];
     switch (r->type) {
     case WAL_TRUNCATE:
+        if (MUTANT(TRUNCATE_IGNORED)) return 0;
         live_lower(s, r->index);
         s->next = r->index;
         s->term = r->term;

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "base/mutant.h"
 #include "scheduler/config.h"
 #include "scheduler/level.h"
 
@@ -248,7 +249,7 @@ int state_apply(struct state *state, uint64_t term, uint64_t index, uint32_t n, 
                       .command = decoded,
                       .index = index,
                       .n = n,
-                      .wall_ms = decoded->wall_ms,
+                      .wall_ms = MUTANT(CLOCK_IN_APPLY) ? MUTANT_CLOCK() : decoded->wall_ms,
                       .outcome = outcome,
                       .effects = effects};
     outcome->code = dispatch(&a, type, &need);

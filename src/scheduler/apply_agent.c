@@ -97,6 +97,9 @@ void apply_agent_back(struct apply *a, struct agent *agent) {
             continue;
         }
         if (task->state != TASK_UNREACHABLE) continue;
+        /* One that has ended meanwhile: its last update, which the agent holds, will say so. Level 1 made that state
+         * here, without an update that could be acknowledged, and the task stayed for ever. */
+        if (task_state_terminal(task->latest_state) && a->state->config.level >= 2) continue;
         task_set_made(a->state, task, task->latest_state, MESOS_REASON_AGENT_REREGISTERED, "Agent is back", a->wall_ms);
         if (framework_get(a->state, task->framework)->status != FRAMEWORK_REMOVED) effect_task(a, EFFECT_UPDATE, task);
     }

@@ -78,7 +78,8 @@ static const char *surroundings_fault(const struct task *task, const struct agen
                                       const struct framework *framework) {
     bool ended = task_state_terminal(task->state);
     if (agent->status == AGENT_GONE_STATUS && !(ended && task->unacked)) return "live on an agent that is gone";
-    if (task->state == TASK_UNREACHABLE && agent->status != AGENT_UNREACHABLE_STATUS)
+    if (task->state == TASK_UNREACHABLE && agent->status != AGENT_UNREACHABLE_STATUS &&
+        !task_state_terminal(task->latest_state)) /* ended, and its last update is on its way */
         return "UNREACHABLE on an agent that is not";
     if (framework->status == FRAMEWORK_REMOVED &&
         (!task->kill_wanted || task->unacked || task_state_terminal(task->latest_state)))

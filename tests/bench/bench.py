@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""bench.py commit|failover|snapshot: measures Conclave beside etcd on this machine's disk; see docs/TESTING.md.
+"""bench.py commit|failover|snapshot|catchup|soak: measures Conclave beside etcd on this machine's disk; see docs/TESTING.md.
 
 Exit 0: measured (aims are judged by the reader). Exit 1: could not run, or a correctness counter is not 0.
 """
@@ -22,13 +22,14 @@ PEERS = ("conclave", "etcd")
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="./dev bench", description=__doc__.split("\n", 1)[0])
-    parser.add_argument("bench", choices=("commit", "failover", "snapshot"))
+    parser.add_argument("bench", choices=("commit", "failover", "snapshot", "catchup", "soak"))
     parser.add_argument("--json", action="store_true", help="JSON Lines on stdout")
     parser.add_argument("--rounds", type=int, help="failover: kills (100); commit: turns (3)")
     parser.add_argument("--freezes", type=int, help="failover: SIGSTOPs (20)")
     parser.add_argument("--seconds", type=int, help="commit: length of one load (10); snapshot: of each of two (30)")
-    parser.add_argument("--tasks", type=int, help="snapshot: in the state (1,000,000)")
-    parser.add_argument("--rate", type=int, help="snapshot: reports a second (20,000)")
+    parser.add_argument("--tasks", type=int, help="snapshot: in the state (1,000,000); soak: in all (10,000,000)")
+    parser.add_argument("--mib", type=int, help="catchup: of log that a master has missed (1,024)")
+    parser.add_argument("--rate", type=int, help="snapshot: reports a second (20,000); catchup: the same (5,000)")
     parser.add_argument("--snapshot-mb", type=int, help="snapshot: log between two snapshots (64)")
     parser.add_argument("--standing", type=int, default=commit.STANDING_TASKS, help="commit: tasks standing in the state")
     parser.add_argument("--only", choices=PEERS, help="measure one cluster alone")
@@ -36,7 +37,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--tls", action="store_true", help="commit, failover: our links and the load's with TLS; the figures say so")
     parser.add_argument("--rehearsal", action="store_true", help="allow a tree with changes; the figures say so")
     options = parser.parse_args()
-    for name, least in (("rounds", 1), ("freezes", 0), ("seconds", 1), ("tasks", 1), ("rate", 1), ("snapshot_mb", 1)):
+    for name, least in (("rounds", 1), ("freezes", 0), ("seconds", 1), ("tasks", 1), ("rate", 1), ("mib", 1), ("snapshot_mb", 1)):
         if getattr(options, name) is not None and getattr(options, name) < least:
             parser.error(f"--{name} is at least {least}")
     return options
@@ -92,6 +93,11 @@ def run_snapshot(options: argparse.Namespace, _names: list, printer: Printer) ->
     return snapshot.run(options, printer)
 
 
+def run_endurance(options: argparse.Namespace, _names: list, printer: Printer) -> int:
+    import endurance     # needs our own cluster
+    return {"catchup": endurance.catchup, "soak": endurance.soak}[options.bench](options, printer)
+
+
 def main() -> int:
     # So that the clusters are ended when the bench is.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
@@ -100,7 +106,8 @@ def main() -> int:
         os.makedirs(options.dir, exist_ok=True)
         printer = Printer(options.json, bench=options.bench, rev=revision(options.rehearsal), file_system=file_system(options.dir))
         names = [options.only] if options.only else list(PEERS)
-        return {"failover": run_failover, "commit": run_commit, "snapshot": run_snapshot}[options.bench](options, names, printer)
+        return {"failover": run_failover, "commit": run_commit, "snapshot": run_snapshot, "catchup": run_endurance,
+                "soak": run_endurance}[options.bench](options, names, printer)
     except (CannotMeasure, TimeoutError) as error:
         talk(f"./dev bench: {error}")
         return 1

@@ -26,6 +26,7 @@
 #include "base/flags.h"
 #include "base/rng.h"
 #include "conclave/link.pb-c.h"
+#include "load_hello.h"
 #include "mesos/v1/scheduler.pb-c.h"
 #include "net/link.h"
 #include "wire/arena.h"
@@ -102,34 +103,10 @@ static void agent_send(struct load_agent *a, uint16_t type, const ProtobufCMessa
 static void agent_hello(void *ctx, struct link *link) {
     struct load_agent *a = ctx;
     (void)link;
-    Conclave__Log__Range ports = CONCLAVE__LOG__RANGE__INIT, *port_list = &ports;
-    Conclave__Log__Resources resources = CONCLAVE__LOG__RESOURCES__INIT;
-    Conclave__Link__Hello hello = CONCLAVE__LINK__HELLO__INIT;
-    uint8_t digest[16] = {0};
-    ports.begin = 31000;
-    ports.end = 32000;
-    resources.has_cpus = resources.has_mem = 1;
-    resources.cpus = resources.mem = INT64_C(1000000000000);
-    resources.n_ports = 1;
-    resources.ports = &port_list;
-    hello.uuid.data = a->uuid;
-    hello.uuid.len = 16;
-    hello.hostname = a->host;
-    hello.http = (char *)"127.0.0.1:1";
-    hello.resources = &resources;
-    Mesos__V1__AgentInfo info = MESOS__V1__AGENT_INFO__INIT;
-    struct buf packed;
-    info.hostname = a->host;
-    buf_init(&packed, 4096);
-    CHECK(protobuf_print(&info.base, &packed) == 0);
-    hello.info.data = packed.data;
-    hello.info.len = packed.len;
-    hello.version = (char *)"bench";
-    hello.has_digest = 1;
-    hello.digest.data = digest;
-    hello.digest.len = 16;
-    agent_send(a, FRAME(HELLO), &hello.base);
-    buf_done(&packed);
+    struct buf *out = &a->load->out;
+    buf_clear(out);
+    load_hello(a->uuid, a->host, out);
+    if (link_send(a->link, LINK_BULK, FRAME(HELLO), out->data, out->len, NULL, 0)) die("sending", "link is full");
 }
 
 static void agent_report(struct load_agent *a, const struct load_task *t, uint32_t state, bool want_committed) {
@@ -503,24 +480,6 @@ static uint64_t writes_of(const struct framework *f) {
     return writes;
 }
 
-static void status_make(struct buf *ret) {
-    char message[STATUS_BYTES];
-    Mesos__V1__TaskID id = MESOS__V1__TASK_ID__INIT;
-    Mesos__V1__TaskStatus status = MESOS__V1__TASK_STATUS__INIT;
-    memset(message, 'm', sizeof message);
-    id.value = (char *)"t";
-    status.task_id = &id;
-    status.state = MESOS__V1__TASK_STATE__TASK_RUNNING;
-    status.message = message;
-    buf_init(ret, 4096);
-    for (size_t n = STATUS_BYTES - 1; n > 0 && (ret->len == 0 || ret->len > STATUS_BYTES);
-         n--) { /* the longest that fits */
-        message[n] = '\0';
-        buf_clear(ret);
-        CHECK(protobuf_print(&status.base, ret) == 0);
-    }
-}
-
 /* CPU time of a process so far, user and system together; 0 when it is gone. */
 static uint64_t cpu_us_of(unsigned pid) {
     char path[64], line[512] = "";
@@ -637,7 +596,8 @@ int main(int argc, char **argv) {
     l.agents = calloc(connections, sizeof *l.agents);
     CHECK(l.latencies && l.at_ms && l.agents && uv_loop_init(&l.loop) == 0 && (l.net = net_open(&l.loop)));
     buf_init(&l.out, 1u << 20);
-    status_make(&l.status);
+    buf_init(&l.status, 4096);
+    load_status(STATUS_BYTES, &l.status);
     (void)snprintf(f.http, sizeof f.http, "%s", http);
     f.load = &l;
     l.framework = &f;

@@ -83,6 +83,13 @@ class Conclave(Peer):
             raise OSError(f"status {status}")
         return json.loads(body)
 
+    def status(self, index: int) -> dict:
+        """What this master says of the cluster and itself."""
+        return self._status(index)
+
+    def load_program(self) -> pathlib.Path:
+        return self._load_program
+
     def leader(self, timeout_s: float = 30) -> int:
         end = time.monotonic() + timeout_s
         while time.monotonic() < end:

@@ -52,7 +52,7 @@ struct sim_disk {
     size_t n_journal, cap_journal;
     struct item pending[PENDING_MAX];
     size_t n_pending;
-    uint64_t next_id, steps, countdown, capacity;
+    uint64_t next_id, steps, countdown, capacity, failures, refusals;
     enum sim_disk_fault fault;
     bool dead;
     void (*notify)(void *data, uint64_t id, enum sim_disk_kind kind, size_t len);
@@ -126,8 +126,10 @@ static uint64_t bytes_used(const struct sim_disk *d) {
     return sum;
 }
 
-static bool fits(const struct sim_disk *d, size_t more) {
-    return d->capacity == 0 || bytes_used(d) + more <= d->capacity;
+static bool fits(struct sim_disk *d, size_t more) {
+    bool ok = d->capacity == 0 || more == 0 || bytes_used(d) + more <= d->capacity;
+    d->refusals += !ok;
+    return ok;
 }
 
 /* ---- steps and faults ---- */
@@ -136,7 +138,9 @@ static int step_begin(struct sim_disk *d, struct err *err, const char *what) {
     if (d->dead) return err_set(err, ERR_CLOSED, "%s: the machine is down", what);
     d->steps++;
     if (d->countdown == 0 || --d->countdown > 0) return 0;
-    if (d->fault == SIM_DISK_FAIL) return err_set(err, ERR_IO, "%s: input/output error", what);
+    if (d->fault == SIM_DISK_FAIL || d->fault == SIM_DISK_TEAR) d->failures++;
+    if (d->fault == SIM_DISK_FAIL || d->fault == SIM_DISK_TEAR)
+        return err_set(err, ERR_IO, "%s: input/output error", what);
     if (d->fault == SIM_DISK_NOSPACE) return err_set(err, ERR_LIMIT, "%s: no space left on device", what);
     d->dead = true;
     return DYING;
@@ -453,6 +457,9 @@ size_t sim_disk_bytes_at(const struct sim_disk *d, size_t i) {
     return d->pending[i].len;
 }
 
+static void write_tear(struct sim_disk *d, const struct item *item, bool (*keep)(void *data, size_t sector),
+                       void *data);
+
 static void write_step(struct sim_disk *d, size_t i) {
     struct item item = d->pending[i];
     struct err err;
@@ -467,6 +474,7 @@ static void write_step(struct sim_disk *d, size_t i) {
             f->dirty[s] = false;
         if (f->safe_size < item.offset + item.len) f->safe_size = item.offset + item.len;
     }
+    if (rv == ERR_IO && d->fault == SIM_DISK_TEAR) write_tear(d, &item, NULL, NULL);
     pending_drop(d, i);
     item.cb(item.data, rv, 0);
 }
@@ -599,6 +607,18 @@ void sim_disk_fault_after(struct sim_disk *d, uint64_t n, enum sim_disk_fault fa
 
 uint64_t sim_disk_steps(const struct sim_disk *d) {
     return d->steps;
+}
+
+uint64_t sim_disk_failures(const struct sim_disk *d) {
+    return d->failures;
+}
+
+uint64_t sim_disk_refusals(const struct sim_disk *d) {
+    return d->refusals;
+}
+
+uint64_t sim_disk_used(const struct sim_disk *d) {
+    return bytes_used(d);
 }
 
 bool sim_disk_dead(const struct sim_disk *d) {

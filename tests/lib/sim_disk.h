@@ -51,12 +51,17 @@ enum sim_disk_fault {
     SIM_DISK_NONE,
     SIM_DISK_FAIL,    /* that one step fails with ERR_IO and does nothing */
     SIM_DISK_NOSPACE, /* that one step fails with ERR_LIMIT */
+    SIM_DISK_TEAR,    /* that one step fails with ERR_IO; of a pending write some sectors land, as at a crash */
     SIM_DISK_DIE,     /* the machine stops there: that step is torn at the coming crash, all later ones fail with
                          ERR_CLOSED, nothing completes any more */
 };
 void sim_disk_fault_after(struct sim_disk *d, uint64_t n, enum sim_disk_fault fault);
 uint64_t sim_disk_steps(const struct sim_disk *d); /* made so far */
 bool sim_disk_dead(const struct sim_disk *d);
+/* How often a FAIL or TEAR has struck, and how often something did not fit. */
+uint64_t sim_disk_failures(const struct sim_disk *d);
+uint64_t sim_disk_refusals(const struct sim_disk *d);
+uint64_t sim_disk_used(const struct sim_disk *d); /* bytes */
 /* Total bytes that fit (default: no bound). */
 void sim_disk_set_capacity(struct sim_disk *d, uint64_t bytes);
 

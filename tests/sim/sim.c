@@ -130,7 +130,7 @@ void sim_init(struct sim *sim, const struct sim_config *cfg) {
     CHECK(cfg->voters >= 1 && cfg->voters <= SIM_NODES_MAX);
     memset(sim, 0, sizeof *sim);
     sim->cfg = *cfg;
-    rng_seed(&sim->rng, cfg->seed * 1000003u + cfg->voters * 101u + (unsigned)cfg->mode);
+    rng_seed(&sim->rng, cfg->seed * 1000003u + cfg->voters * 101u);
     sim->trace = 0xcbf29ce484222325u;
     sim->delay_min_us = 100;
     sim->delay_max_us = 1000;

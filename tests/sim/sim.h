@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The simulator: a whole cluster in one thread, driven by one seed. The real Raft core and the real guard run over a
- * simulated clock, network and disk; every replica applies to a hash chain. Same seed and build, same trace hash.
+ * The bare simulator, for directed tests: the real Raft core and the real guard, and nothing of the replica, over a
+ * simulated clock, network and disk; every node applies to a hash chain. A schedule drives the nodes by hand: it holds
+ * messages and disks, crashes nodes, and chooses who is elected; the checks of sim_check.c run after every step.
  *
- * A message is lost, late, doubled or cut off; a node crashes at any moment and restarts from what its disk had; the
- * checks of sim_check.c run after every step. Directed tests drive the same cluster by hand: they hold messages and
- * disks, and choose who is elected. */
+ * The simulator that looks for what nobody thought of, with whole replicas, is in cluster/. */
 #ifndef CONCLAVE_TESTS_SIM_H
 #define CONCLAVE_TESTS_SIM_H
 
@@ -27,13 +26,11 @@ struct sim;
 struct sim_node;
 struct sim_log;
 
-enum sim_mode { SIM_SCRIPT, SIM_ISLANDS, SIM_MIX, SIM_HAMMER };
 enum sim_store { SIM_STORE_WAL, SIM_STORE_MEMORY };
 
 struct sim_config {
     uint64_t seed;
     unsigned voters;
-    enum sim_mode mode;
     enum sim_store store;
     unsigned off;     /* enum guard_correction bits */
     bool forget_vote; /* mutant: a crash loses the vote; memory store only */
@@ -165,12 +162,9 @@ struct sim {
     char invariant[32];
     char why[320];
     uint64_t red_step, healed_ms;
-    bool faults[8]; /* enum sim_fault: which were used */
     unsigned snapshot_threshold, snapshot_trailing;
     uint64_t command_max; /* bytes */
 };
-
-enum sim_fault { F_ISLAND, F_ONE_WAY, F_CRASH, F_LOSS, F_DUPLICATE, F_REORDER, F_SLOW_DISK, F_TRANSFER };
 
 /* sim.c */
 void sim_init(struct sim *sim, const struct sim_config *cfg);
@@ -222,16 +216,15 @@ void check_node(struct sim_node *node); /* after every step of a node */
 /* Before an apply: false when this index was applied with something else. */
 bool check_apply(struct sim_node *node, uint64_t index, raft_term term, uint64_t payload);
 
-/* sim_nemesis.c: a whole run of one of the modes; the verdict is in sim->red */
-void nemesis_run(struct sim *sim);
-/* Heals everything and demands that a new entry is applied everywhere within 60 election timeouts. */
+/* sim_nemesis.c
+ * Heals everything and demands that a new entry is applied everywhere within 60 election timeouts. */
 void nemesis_heal_and_wait(struct sim *sim);
 
 /* A finished run, small enough for a pipe. */
 struct sim_result {
     uint64_t seed, trace, sim_ms, acked, reads, step; /* reads: served */
     unsigned voters, leaders, crashes;
-    bool valid, red, faults[8];
+    bool red;
     char invariant[32];
     char why[320];
     uint64_t settle_ms; /* of the liveness phase */
@@ -241,7 +234,5 @@ struct sim_result {
  * the end. sim_here does it in this process. */
 void sim_fork(const struct sim_config *cfg, void (*run)(struct sim *sim), struct sim_result *ret);
 void sim_here(const struct sim_config *cfg, void (*run)(struct sim *sim), struct sim_result *ret);
-/* One seed of a mode: nemesis, healing, liveness. */
-void sim_seed(const struct sim_config *cfg, struct sim_result *ret);
 
 #endif

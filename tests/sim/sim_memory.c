@@ -147,6 +147,7 @@ static int memory_bootstrap(struct sim_log *d, const struct raft_configuration *
 }
 
 static int memory_set_term(struct sim_log *d, raft_term term) {
+    if (d->node->disk_fails) return RAFT_IOERR;
     d->term = term;
     d->vote = 0;
     return 0;

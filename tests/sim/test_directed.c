@@ -481,12 +481,53 @@ static void crash_after_vote(struct sim *sim) {
     finish(sim);
 }
 
+/* ---- a disk that fails when a new term is to be written, in the middle of the core's own election ---- */
+
+static void failed_term(struct sim *sim) {
+    begin(sim, 0);
+    sim->nodes[1].disk_fails = sim->nodes[1].fatal_expected = true;
+    node_transfer(&sim->nodes[0], 2);
+    sim_run(sim, 50);
+    if (sim->nodes[1].fatal.count != 1 || sim->nodes[1].fatal.kind != GUARD_FATAL_DISK)
+        sim_red(sim, "not-told", "%u fatal errors, the last of kind %d", sim->nodes[1].fatal.count,
+                sim->nodes[1].fatal.kind);
+    node_crash(&sim->nodes[1]);
+    sim->nodes[1].disk_fails = false;
+    finish(sim);
+}
+
+/* ---- B: a snapshot of what is still being written ---- */
+
+static bool claims_too_much(struct sim *sim) {
+    raft_index match = core(sim, 0)->leader_state.progress[2].match_index;
+    return core(sim, 0)->state == RAFT_LEADER && match > sim->nodes[2].raft.last_stored;
+}
+
+/* Node 2 is writing entries when the leader, which has lost its place, sends a snapshot up to one of them. */
+static void snapshot_of_unwritten(struct sim *sim) {
+    sim->nodes[0].snapshot_threshold = 16;
+    sim->snapshot_trailing = 1;
+    begin(sim, 0);
+    sim->nodes[2].disk_held = true;
+    for (unsigned i = 0; i < 30; i++) {
+        node_propose(&sim->nodes[0], 16);
+        sim_run(sim, 5);
+    }
+    struct raft_progress *progress = &core(sim, 0)->leader_state.progress[2];
+    progress->state = PROGRESS_PROBE;
+    progress->next_index = core(sim, 0)->log.offset; /* a place that the log does not have any more */
+    if (sim_until(sim, claims_too_much, 400) && !sim->red)
+        sim_red(sim, "claim", "the leader believes %llu, the disk has %llu", progress->match_index,
+                sim->nodes[2].raft.last_stored);
+    finish(sim);
+}
+
 /* ---- the tests ---- */
 
 static bool forget_vote; /* plants that bug */
 
 static struct sim_result run(void (*schedule)(struct sim *sim), unsigned voters, unsigned off, enum sim_store store) {
-    struct sim_config cfg = {.seed = 7, .voters = voters, .mode = SIM_SCRIPT, .store = store, .off = off};
+    struct sim_config cfg = {.seed = 7, .voters = voters, .store = store, .off = off};
     cfg.forget_vote = forget_vote;
     if (getenv("SIM_TRACE") != NULL) cfg.trace = stderr;
     struct sim_result r;
@@ -517,6 +558,17 @@ static void b_a_stale_suffix_is_not_claimed(void **state) {
     (void)state;
     expect_red(stale_suffix, 3, ONLY(GUARD_B), "commit-diverged", "diverged");
     expect_green(stale_suffix, 3, 0);
+}
+
+static void b_nothing_is_claimed_that_is_still_being_written(void **state) {
+    (void)state;
+    expect_red(snapshot_of_unwritten, 3, ONLY(GUARD_B), "claim", NULL);
+    expect_green(snapshot_of_unwritten, 3, 0);
+}
+
+static void a_failed_write_of_a_term_ends_the_process_and_not_the_core(void **state) {
+    (void)state;
+    assert_false(run(failed_term, 3, 0, SIM_STORE_MEMORY).red);
 }
 
 static void c_a_result_of_an_older_term_is_dropped(void **state) {
@@ -614,6 +666,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_own_first_entry_keeps_old_entries_from_being_committed_by_counting),
         cmocka_unit_test(b_a_stale_suffix_is_not_claimed),
+        cmocka_unit_test(b_nothing_is_claimed_that_is_still_being_written),
+        cmocka_unit_test(a_failed_write_of_a_term_ends_the_process_and_not_the_core),
         cmocka_unit_test(c_a_result_of_an_older_term_is_dropped),
         cmocka_unit_test(d_nobody_stands_with_unfinished_writes),
         cmocka_unit_test(e_nobody_votes_twice_in_a_term),

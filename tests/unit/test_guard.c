@@ -12,7 +12,7 @@
 static struct sim sim; /* large */
 
 static void begin(unsigned voters, uint64_t seed) {
-    struct sim_config cfg = {.seed = seed, .voters = voters, .mode = SIM_SCRIPT, .store = SIM_STORE_MEMORY};
+    struct sim_config cfg = {.seed = seed, .voters = voters, .store = SIM_STORE_MEMORY};
     sim_init(&sim, &cfg);
     for (unsigned i = 0; i < voters; i++)
         node_start(&sim.nodes[i]);

@@ -205,6 +205,29 @@ static void ports_of_two_tasks_never_overlap_and_come_back(void **unused) {
     world_close(&w);
 }
 
+/* Found by the simulator: the agent was marked unreachable while a report that had been proposed before was still on
+ * its way, with an update that was acknowledged long ago and the news that the task has ended since. */
+static void a_task_that_ended_behind_a_known_update_waits_for_its_last_one(void **unused) {
+    (void)unused;
+    struct world w;
+    world_start(&w);
+    uint32_t f = world_framework(&w, 1000, CAP_PARTITION_AWARE);
+    const struct agent *a = state_agent(w.state, world_agent(&w, 1));
+    const struct task *task = world_running(&w, f, a->number, "t");
+    world_apply(&w, make_unreachable(a->number, a->since));
+    assert_int_equal(world_report(&w, task, TASK_RUNNING, TASK_FINISHED, 1), OUTCOME_OK);
+    assert_int_equal(task->state, TASK_UNREACHABLE);
+    assert_false(task->unacked || task->holds);
+    assert_int_equal(world_apply(&w, make_returned(a->number)), OUTCOME_OK);
+    assert_int_equal(task->state, TASK_UNREACHABLE);
+    assert_int_equal(world_report(&w, task, TASK_FINISHED, TASK_FINISHED, 2), OUTCOME_OK);
+    assert_int_equal(task->state, TASK_FINISHED);
+    assert_true(task->unacked);
+    assert_int_equal(world_ack(&w, task, 2), OUTCOME_OK);
+    assert_true(task->completed);
+    world_close(&w);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(registering_twice_gives_the_same_id),
@@ -212,6 +235,7 @@ int main(void) {
         cmocka_unit_test(bad_resources_are_refused),
         cmocka_unit_test(only_the_present_silence_makes_an_agent_unreachable),
         cmocka_unit_test(a_partition_aware_task_is_unreachable_and_resumes),
+        cmocka_unit_test(a_task_that_ended_behind_a_known_update_waits_for_its_last_one),
         cmocka_unit_test(an_update_not_yet_acknowledged_survives_the_silence),
         cmocka_unit_test(a_task_told_lost_is_killed_on_return_and_stays_lost),
         cmocka_unit_test(a_task_that_ended_before_the_silence_keeps_its_last_update),

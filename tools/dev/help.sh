@@ -13,9 +13,10 @@ cat <<'TEXT'
   ./dev lint [--all]          formatter, clang-tidy, cppcheck and our own checks of the source
   ./dev format                rewrite the C sources with clang-format
   ./dev fuzz [SECONDS]        build the fuzz targets and run each for SECONDS (60)
-  ./dev sim [ARG...]          the seeded simulator: --seed N --voters V [--mutant M] [--json]
+  ./dev sim [ARG...]          the seeded simulator: --seeds A..B or --seed N, --voters V --mode a|b|c|all [--mutant M]; --mutants;
+                              gate [--off]: the 20,000 seeds, and the core without the guard
   ./dev jepsen [ARG...]       real processes as hosts, real faults, a checked history
-  ./dev bench NAME [--json]   commit or failover, measured beside etcd on this machine's disk
+  ./dev bench NAME [--json]   commit and failover beside etcd; snapshot, catchup, soak; on this machine's disk
   ./dev bare [--up-only]      the two commands again, in a bare Debian bookworm made by debootstrap
   ./dev clean                 remove build/
 
