@@ -307,7 +307,7 @@ static Conclave__Admin__Task *task_row(const struct master *m, const struct task
     row->has_unacknowledged = row->has_kill_wanted = row->has_completed = row->has_created_wall_ms =
         row->has_changed_wall_ms = 1;
     row->unacknowledged = t->unacked;
-    row->kill_wanted = t->kill_wanted;
+    row->kill_wanted = task_kill_wanted(m->state, t);
     row->completed = t->completed;
     row->created_wall_ms = t->created_wall_ms;
     row->changed_wall_ms = t->changed_wall_ms;

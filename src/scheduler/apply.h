@@ -26,6 +26,8 @@ struct framework *apply_framework(struct apply *a, uint32_t number, enum outcome
 
 /* Frees the task's resources, with the effect that says so. */
 void apply_release(struct apply *a, struct task *task);
+/* Its framework is gone: what has ended goes to the history, the rest is to be killed. */
+void apply_orphan(struct apply *a, struct task *task);
 /* Ends a task by a state that apply makes; the framework is told, unless it has been removed. */
 void apply_finish(struct apply *a, struct task *task, uint32_t state, int mesos_reason, const char *reason);
 /* What a framework is told of a task that is lost: `aware` if it is PARTITION_AWARE, else LOST. */

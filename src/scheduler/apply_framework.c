@@ -153,7 +153,7 @@ enum outcome_code apply_framework_disconnected(struct apply *a, const Conclave__
 
 /* Nobody is left to acknowledge: what has ended goes to the history, the rest is to be killed and stays, with its
  * resources, until its agent says that it has ended. */
-static void task_orphan(struct apply *a, struct task *task) {
+void apply_orphan(struct apply *a, struct task *task) {
     if (task->unacked) {
         effect_ack(a, task, task->uuid);
         task_touch(a->state, task);
@@ -176,11 +176,16 @@ static void remove_framework(struct apply *a, struct framework *framework) {
     framework->since_cluster_ms = a->state->cluster_ms;
     framework->changed_wall_ms = a->wall_ms;
     framework_remove(a->state, framework);
-    struct queue *at = framework->tasks.next;
-    while (at != &framework->tasks) {
-        struct task *task = QUEUE_ENTRY(at, struct task, in_framework);
-        at = at->next;
-        task_orphan(a, task);
+    if (a->state->config.level < 2 || framework->task_count <= STATE_SWEEP_TASKS) {
+        struct queue *at = framework->tasks.next;
+        while (at != &framework->tasks) {
+            struct task *task = QUEUE_ENTRY(at, struct task, in_framework);
+            at = at->next;
+            apply_orphan(a, task);
+        }
+    } else { /* too many for one command: framework_sweep */
+        framework->sweep_next = QUEUE_ENTRY(framework->tasks.next, struct task, in_framework)->number;
+        framework->sweep_last = QUEUE_ENTRY(framework->tasks.prev, struct task, in_framework)->number;
     }
     effect_framework(a, EFFECT_FRAMEWORK_REMOVED, framework);
 }
@@ -201,6 +206,33 @@ enum outcome_code apply_framework_teardown(struct apply *a, const Conclave__Log_
     struct framework *framework = apply_framework(a, c->framework, &code);
     if (!framework) return code;
     remove_framework(a, framework);
+    return OUTCOME_OK;
+}
+
+/* The place is in the order of numbers over the tasks of all frameworks, so that it needs no list of its own; the
+ * numbers that a command passes are bounded as well. A task about which its agent reports meanwhile is dealt with then.
+ */
+enum outcome_code apply_framework_sweep(struct apply *a, const Conclave__Log__FrameworkSweep *c) {
+    struct framework *framework = framework_get(a->state, c->framework);
+    if (!framework) return OUTCOME_NOT_FOUND;
+    if (framework->sweep_last == 0 || framework->sweep_next != c->from) return OUTCOME_NO_CHANGE;
+    framework_touch(a->state, framework);
+    uint64_t number = framework->sweep_next;
+    unsigned touched = 0, passed = 0;
+    for (;;) {
+        struct task *task = slab_next(&a->state->tasks, number, &number);
+        if (!task || number > framework->sweep_last) {
+            framework->sweep_next = framework->sweep_last = 0;
+            return OUTCOME_OK;
+        }
+        if (touched == STATE_SWEEP_TASKS || passed++ == STATE_SWEEP_PLACES) break;
+        if (task->framework == framework->number && !task->completed) {
+            apply_orphan(a, task);
+            touched++;
+        }
+        number++;
+    }
+    framework->sweep_next = number;
     return OUTCOME_OK;
 }
 

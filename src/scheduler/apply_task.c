@@ -109,9 +109,11 @@ enum outcome_code apply_task_report(struct apply *a, const Conclave__Log__TaskRe
     const struct framework *framework = framework_find(a->state, c->framework_id);
     struct task *task = framework ? task_find(a->state, framework->number, c->task_id) : NULL;
     if (!task || task->agent != c->agent || !launch_equal(task, c->launch)) return report_stale(a, c);
+    bool orphaned = task_unswept(a->state, task);
+    if (orphaned) apply_orphan(a, task);
     if (task->completed) {
         effect_ack(a, task, c->uuid.data);
-        return OUTCOME_NO_CHANGE;
+        return orphaned ? OUTCOME_OK : OUTCOME_NO_CHANGE;
     }
     return report_apply(a, task, c);
 }
@@ -139,6 +141,8 @@ enum outcome_code apply_task_vanished(struct apply *a, const Conclave__Log__Task
     const struct framework *framework = framework_find(a->state, c->framework_id);
     struct task *task = framework ? task_find(a->state, framework->number, c->task_id) : NULL;
     if (!task || task->completed || task->agent != c->agent || !launch_equal(task, c->launch)) return OUTCOME_NO_CHANGE;
+    if (task_unswept(a->state, task)) apply_orphan(a, task);
+    if (task->completed) return OUTCOME_OK;
     if (task_told_lost(task)) {
         apply_release(a, task);
         task_complete(a->state, task);

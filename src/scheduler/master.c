@@ -208,6 +208,26 @@ static void master_leader_applied(struct master *m) {
 
 /* ---- applying ---- */
 
+static void master_sweep(struct master *m, uint32_t framework);
+
+static void master_swept(struct master *m, void *ctx, int status, const struct outcome *outcome) {
+    (void)outcome;
+    m->sweeping = false;
+    if (status == 0) master_sweep(m, (uint32_t)(uintptr_t)ctx);
+}
+
+/* The next of the tasks that a removed framework had, as long as there are any; one command at a time. */
+static void master_sweep(struct master *m, uint32_t number) {
+    const struct framework *f = state_framework(m->state, number);
+    if (!f || f->sweep_last == 0 || m->sweeping) return;
+    Conclave__Log__FrameworkSweep sweep = CONCLAVE__LOG__FRAMEWORK_SWEEP__INIT;
+    sweep.framework = number;
+    sweep.from = f->sweep_next;
+    Conclave__Log__Command command = CONCLAVE__LOG__COMMAND__INIT;
+    command.framework_sweep = &sweep;
+    m->sweeping = master_propose(m, &command, master_swept, (void *)(uintptr_t)number) == 0; /* or at the next tick */
+}
+
 static void effect_follow(struct master *m, const struct effect *e) {
     const struct task *task = e->task ? state_task(m->state, e->task) : NULL;
     switch (e->type) {
@@ -231,6 +251,7 @@ static void effect_follow(struct master *m, const struct effect *e) {
     case EFFECT_FRAMEWORK_REMOVED:
         sessions_end(m->sessions, e->framework, NULL);
         offers_drop_framework(m->offers, e->framework);
+        master_sweep(m, e->framework);
         break;
     case EFFECT_AGENT_CHANGED: {
         const struct agent *agent = state_agent(m->state, e->agent);
@@ -350,6 +371,7 @@ static void master_expire_frameworks(struct master *m) {
     const struct framework *f = NULL;
     while ((f = state_framework_next(m->state, f ? f->number : 0))) {
         uint64_t since = 0;
+        master_sweep(m, f->number);
         if (f->status == FRAMEWORK_REMOVED || framework_deadline(m->state, f, &since) > now) continue;
         Conclave__Log__FrameworkExpire expire = CONCLAVE__LOG__FRAMEWORK_EXPIRE__INIT;
         expire.framework = f->number;

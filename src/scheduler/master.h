@@ -70,6 +70,7 @@ struct master {
 
     enum replica_role role;
     uint64_t term, leader_id;
+    bool sweeping;            /* a framework_sweep is on its way */
     bool current;             /* we lead and our first command of the term is applied */
     uint64_t elected_mono_ms; /* when this term's leadership began; leader only */
     int64_t first_commit_ms;  /* from then to `current`; -1 not yet */

@@ -22,10 +22,10 @@ static int number_compare(const void *a, const void *b) {
 }
 
 /* What a task that the agent does not have needs; false: nothing. */
-static bool absent_verdict(const struct task *task, enum merge_verdict *ret) {
+static bool absent_verdict(const struct state *state, const struct task *task, enum merge_verdict *ret) {
     bool told_lost = task->state == TASK_LOST && !task->unacked;
     if (task_state_terminal(task->state) && !told_lost) return false; /* only the acknowledgement is missing */
-    bool never_there = !task->confirmed && !task->kill_wanted && !told_lost;
+    bool never_there = !task->confirmed && !task_kill_wanted(state, task) && !told_lost;
     *ret = never_there ? MERGE_SEND_LAUNCH : MERGE_VANISHED;
     return true;
 }
@@ -46,7 +46,7 @@ void merge_agent_tasks(const struct state *state, const struct agent *agent, con
             continue;
         }
         present[present_count++] = task->number;
-        if (task->kill_wanted && !ended) cb(ctx, MERGE_SEND_KILL, task, &list[i]);
+        if (task_kill_wanted(state, task) && !ended) cb(ctx, MERGE_SEND_KILL, task, &list[i]);
     }
     if (present_count > 0) qsort(present, present_count, sizeof *present, number_compare);
     size_t next = 0;
@@ -55,7 +55,7 @@ void merge_agent_tasks(const struct state *state, const struct agent *agent, con
         while (next < present_count && present[next] < task->number)
             next++;
         if (next < present_count && present[next] == task->number) continue;
-        if (absent_verdict(task, &verdict)) cb(ctx, verdict, task, NULL);
+        if (absent_verdict(state, task, &verdict)) cb(ctx, verdict, task, NULL);
     }
     free(present);
 }

@@ -12,7 +12,7 @@ enum obligation obligation_of_task(const struct state *state, const struct task 
     if (task->completed || task_state_terminal(task->latest_state)) return OWES_NOTHING;
     const struct agent *agent = state_agent(state, task->agent);
     if (agent->status != AGENT_ACTIVE) return OWES_NOTHING;
-    if (task->kill_wanted) return OWES_KILL;
+    if (task_kill_wanted(state, task)) return OWES_KILL;
     return task->confirmed ? OWES_NOTHING : OWES_LAUNCH;
 }
 

@@ -10,6 +10,8 @@
  * TaskVanished and apply ends it as KILLED.
  * Towards a framework, per task:
  *   UPDATE   show the unacknowledged update    task.unacked
+ * Towards the log:
+ *   framework_sweep, while a removed framework has tasks that its removal has not touched (framework.sweep_next)
  * Towards time:
  *   the earliest cluster time at which a framework may have to expire. */
 #ifndef CONCLAVE_SCHEDULER_OBLIGATIONS_H

@@ -336,6 +336,16 @@ const struct task *framework_completed_after(const struct framework *framework, 
     return queue_task(&framework->completed, task->in_framework.next, offsetof(struct task, in_framework));
 }
 
+bool task_unswept(const struct state *state, const struct task *task) {
+    const struct framework *framework = framework_get(state, task->framework);
+    return !task->completed && framework->sweep_last > 0 && task->number >= framework->sweep_next &&
+           task->number <= framework->sweep_last;
+}
+
+bool task_kill_wanted(const struct state *state, const struct task *task) {
+    return task->kill_wanted || task_unswept(state, task);
+}
+
 bool framework_can(const struct framework *framework, uint32_t capability) {
     return (framework->capabilities & capability) != 0;
 }

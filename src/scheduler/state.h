@@ -30,7 +30,8 @@
 /* The newest feature level of this source; level_max() says what the program that is running can apply. Everything that
  * changes what apply does, and every new field of a snapshot record, is behind a level (level.h).
  *   1  the first release
- *   2  the configuration record has the position of its last change, and is changed by compare-and-set */
+ *   2  the configuration record has the position of its last change, and is changed by compare-and-set; the removal of
+ *      a framework with many tasks touches them in several commands */
 /* Of state_hash: another number whenever the same state would get another hash. */
 #define STATE_HASH_KIND 1
 #define STATE_LEVEL_MAX 2
@@ -88,6 +89,8 @@ enum mesos_reason {
 #define STATE_TEXT_MAX       4096       /* bytes of a name, user, principal, address, version */
 #define STATE_ID_MAX         255        /* bytes of a task, framework or agent id */
 #define STATE_TASK_BYTES_MAX 65536      /* TaskInfo + view */
+#define STATE_SWEEP_TASKS    500        /* tasks of a removed framework that one command deals with */
+#define STATE_SWEEP_PLACES   4000       /* and numbers that it passes to find them */
 #define STATE_GRACE_DEFAULT  UINT64_MAX /* kill_grace_ms: the task's own */
 
 struct launch_id { /* position of the ACCEPT and ordinal in it; index 0: none */
@@ -147,6 +150,9 @@ struct framework {
     uint32_t task_count;    /* of `tasks` */
     struct queue completed; /* struct task.in_framework: in the history, oldest first */
     uint64_t removed_seq;   /* place in the order of removals; 0: not removed */
+    /* Its removal has not touched its tasks with these numbers yet (framework_sweep does); 0: none are left. That their
+     * kill is wanted follows from the removal: ask task_kill_wanted. */
+    uint64_t sweep_next, sweep_last;
     /* private */
     struct queue in_removed;
     struct hash128 hash;
@@ -365,6 +371,8 @@ const struct task *framework_task_first(const struct framework *framework);
 const struct task *framework_task_after(const struct framework *framework, const struct task *task);
 const struct task *framework_completed_first(const struct framework *framework);
 const struct task *framework_completed_after(const struct framework *framework, const struct task *task);
+/* Its kill is wanted: by its framework, because it was told LOST, or because its framework was removed. */
+bool task_kill_wanted(const struct state *state, const struct task *task);
 /* True if the framework has this capability (CAP_*). */
 bool framework_can(const struct framework *framework, uint32_t capability);
 /* Index of a role, or -1. */

@@ -61,6 +61,11 @@ const char *framework_fault(const struct state *state, const struct framework *f
     if ((framework->status == FRAMEWORK_REMOVED) != (framework->removed_seq != 0) ||
         framework->removed_seq >= state->sequence_next)
         return "place among the removed";
+    bool sweeps = framework->sweep_last > 0;
+    if (sweeps != (framework->sweep_next > 0) || framework->sweep_next > framework->sweep_last ||
+        framework->sweep_last >= state->task_next ||
+        (sweeps && (framework->status != FRAMEWORK_REMOVED || state->config.level < 2)))
+        return "sweep";
     return NULL;
 }
 
@@ -74,14 +79,14 @@ static const char *completed_fault(const struct state *state, const struct task 
 }
 
 /* Where the task's agent and framework stand says what the task can be. */
-static const char *surroundings_fault(const struct task *task, const struct agent *agent,
+static const char *surroundings_fault(const struct state *state, const struct task *task, const struct agent *agent,
                                       const struct framework *framework) {
     bool ended = task_state_terminal(task->state);
     if (agent->status == AGENT_GONE_STATUS && !(ended && task->unacked)) return "live on an agent that is gone";
     if (task->state == TASK_UNREACHABLE && agent->status != AGENT_UNREACHABLE_STATUS &&
         !task_state_terminal(task->latest_state)) /* ended, and its last update is on its way */
         return "UNREACHABLE on an agent that is not";
-    if (framework->status == FRAMEWORK_REMOVED &&
+    if (framework->status == FRAMEWORK_REMOVED && !task_unswept(state, task) &&
         (!task->kill_wanted || task->unacked || task_state_terminal(task->latest_state)))
         return "not being killed though its framework is removed";
     return NULL;
@@ -129,7 +134,7 @@ const char *task_place_fault(const struct state *state, const struct task *task)
     const struct agent *agent = agent_get(state, task->agent);
     if (!framework) return "framework";
     if (task->agent != 0 && !agent) return "agent";
-    return task->completed ? NULL : surroundings_fault(task, agent, framework);
+    return task->completed ? NULL : surroundings_fault(state, task, agent, framework);
 }
 
 const char *task_fault(const struct state *state, const struct task *task) {

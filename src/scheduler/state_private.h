@@ -139,6 +139,8 @@ bool task_release(struct state *state, struct task *task);
 void task_confirm(struct state *state, struct task *task);
 /* Into the history; its state is terminal, its resources have been released. */
 void task_complete(struct state *state, struct task *task);
+/* The removal of its framework has still to touch it. */
+bool task_unswept(const struct state *state, const struct task *task);
 void task_forget(struct state *state, struct task *task); /* completed: out of the history and the state */
 void framework_remove(struct state *state, struct framework *framework);
 /* Drops the oldest records over the bounds of the configuration; does nothing if the last command ended nothing and the

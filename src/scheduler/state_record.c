@@ -109,6 +109,9 @@ size_t record_of_framework(const struct state *state, const struct framework *fr
     r.registered_wall_ms = framework->registered_wall_ms;
     r.changed_wall_ms = framework->changed_wall_ms;
     r.removed_seq = framework->removed_seq;
+    r.has_sweep_next = r.has_sweep_last = framework->sweep_last > 0;
+    r.sweep_next = framework->sweep_next;
+    r.sweep_last = framework->sweep_last;
     size_t bound = NUMBERS_BYTES + strlen(r.id) + strlen(r.name) + strlen(r.user) + strlen(r.principal) + r.info.len;
     for (uint32_t i = 0; i < framework->role_count; i++)
         bound += strlen(framework->roles[i]) + 8;

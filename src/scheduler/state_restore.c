@@ -256,6 +256,10 @@ static int framework_take(struct state_loader *r, const Conclave__Snapshot__Fram
     framework->registered_wall_ms = m->registered_wall_ms;
     framework->changed_wall_ms = m->changed_wall_ms;
     framework->removed_seq = m->removed_seq;
+    if (m->has_sweep_next != m->has_sweep_last || (m->has_sweep_last && m->sweep_last == 0))
+        return corrupt(r, "sweep of a framework");
+    framework->sweep_next = m->sweep_next;
+    framework->sweep_last = m->sweep_last;
     if (m->status < FRAMEWORK_CONNECTED || m->status > FRAMEWORK_REMOVED) return corrupt(r, "status of a framework");
     if (framework_find(r->state, framework->id)) return corrupt(r, "framework twice");
     framework_set_status(r->state, framework, (enum framework_status)m->status);

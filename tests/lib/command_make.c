@@ -141,6 +141,13 @@ struct made make_teardown(uint32_t framework) {
     MAKE_END(framework_teardown);
 }
 
+struct made make_sweep(uint32_t framework, uint64_t from) {
+    MAKE_BEGIN(FrameworkSweep, FRAMEWORK_SWEEP);
+    c.framework = framework;
+    c.from = from;
+    MAKE_END(framework_sweep);
+}
+
 struct made make_suppress(uint32_t framework, const char *role, bool suppressed) {
     MAKE_BEGIN(FrameworkSuppress, FRAMEWORK_SUPPRESS);
     char *roles[] = {(char *)role};

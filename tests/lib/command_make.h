@@ -39,6 +39,7 @@ struct made make_subscribe(const char *id, uint64_t failover_ms, uint32_t capabi
 struct made make_disconnected(uint32_t framework, uint64_t subscribed);
 struct made make_expire(uint32_t framework, uint64_t since);
 struct made make_teardown(uint32_t framework);
+struct made make_sweep(uint32_t framework, uint64_t from);
 struct made make_suppress(uint32_t framework, const char *role, bool suppressed); /* role NULL: all */
 /* uuid: 16 times the byte `who`. */
 struct made make_agent(uint8_t who, struct make_amount total);

@@ -70,6 +70,8 @@ static struct made random_subscribe(struct draw *draw, const struct state *state
 static struct made random_framework_end(struct draw *draw, const struct state *state) {
     uint32_t number = draw_framework(draw, state);
     const struct framework *framework = state_framework(state, number);
+    if (state_config(state)->level >= 2 && below(draw, 30) == 0)
+        return make_sweep(number, framework ? framework->sweep_next : 1);
     switch (below(draw, 8)) {
     case 0:
         return make_teardown(number);

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/rng.h"
 #include "scheduler/obligations.h"
 #include "state_world.h"
 
@@ -229,6 +230,145 @@ static void removal_wants_every_task_killed_and_frees_nothing_that_still_runs(vo
     world_close(&w);
 }
 
+/* Many tasks: launched in calls of a hundred, on four agents; a third of them run, a third have ended and wait for
+ * their acknowledgement. */
+static void many_tasks(struct world *w, uint32_t framework, const uint32_t agents[4], unsigned count) {
+    static char ids[100][32];
+    for (unsigned i = 0; i < count; i += 100) {
+        Conclave__Log__Command command = CONCLAVE__LOG__COMMAND__INIT;
+        Conclave__Log__Accept accept = CONCLAVE__LOG__ACCEPT__INIT;
+        Conclave__Log__Resources resources = CONCLAVE__LOG__RESOURCES__INIT;
+        Conclave__Log__TaskLaunch launches[100], *rows[100];
+        resources.has_cpus = 1;
+        resources.cpus = 1;
+        for (unsigned k = 0; k < 100; k++) {
+            conclave__log__task_launch__init(&launches[k]);
+            (void)snprintf(ids[k], sizeof ids[k], "t%u", i + k);
+            launches[k].task_id = launches[k].name = ids[k];
+            launches[k].resources = &resources;
+            rows[k] = &launches[k];
+        }
+        accept.framework = framework;
+        accept.has_agent = 1;
+        accept.agent = agents[i / 100 % 4];
+        accept.offers_valid = 1;
+        accept.n_tasks = 100;
+        accept.tasks = rows;
+        command.accept = &accept;
+        assert_int_equal(world_apply(w, make_packed(&command)), OUTCOME_OK);
+    }
+    for (const struct task *t = state_task_next(w->state, 0); t; t = state_task_next(w->state, t->number)) {
+        if (t->framework != framework || t->number % 3 == 0) continue;
+        world_report(w, t, TASK_RUNNING, TASK_RUNNING, 1);
+        if (t->number % 3 == 1) continue;
+        world_ack(w, t, 1);
+        world_report(w, t, TASK_FINISHED, TASK_FINISHED, 2);
+    }
+}
+
+static const struct task *nth_task(const struct world *w, uint32_t framework, uint32_t n) {
+    const struct task *t = framework_task_first(state_framework(w->state, framework));
+    while (t && n-- > 0)
+        t = framework_task_after(state_framework(w->state, framework), t);
+    return t;
+}
+
+/* What may happen to the tasks of a removed framework before its sweep has come to them. */
+static void something(struct world *w, struct rng *rng, uint32_t framework, const uint32_t agents[4]) {
+    const struct framework *f = state_framework(w->state, framework);
+    const struct task *t = f && f->task_count ? nth_task(w, framework, (uint32_t)rng_below(rng, f->task_count)) : NULL;
+    uint32_t agent = agents[rng_below(rng, 4)];
+    switch (rng_below(rng, 7)) {
+    case 0:
+    case 1:
+        if (t) world_report(w, t, TASK_RUNNING, TASK_RUNNING, 7);
+        break;
+    case 2:
+    case 3:
+        if (t) world_report(w, t, TASK_KILLED, TASK_KILLED, 8);
+        break;
+    case 4:
+        if (t) world_apply(w, make_vanished(t->agent, f->id, t->id, t->launch));
+        break;
+    case 5:
+        world_apply(w, make_unreachable(agent, state_agent(w->state, agent)->since));
+        break;
+    default:
+        world_apply(w, make_returned(agent));
+    }
+}
+
+static void comes_back(const struct state *state) {
+    struct buf bytes;
+    struct err err = {0};
+    struct state *copy = state_new();
+    buf_init(&bytes, 16u << 20);
+    assert_int_equal(state_snapshot(state, &bytes), 0);
+    if (state_restore(copy, bytes.data, bytes.len, &err)) fail_msg("%s", err.text);
+    assert_true(hash128_equal(state_hash(state), state_hash(copy)));
+    if (state_check(copy, &err)) fail_msg("%s", err.text);
+    buf_done(&bytes);
+    state_free(copy);
+}
+
+static void a_removal_with_many_tasks_touches_them_in_several_commands(void **unused) {
+    (void)unused;
+    struct rng rng;
+    for (uint64_t seed = 1; seed <= 6; seed++) {
+        struct world w;
+        world_start(&w);
+        w.checked = false;
+        rng_seed(&rng, seed);
+        uint32_t number = world_framework(&w, 0, seed % 2 ? CAP_PARTITION_AWARE : 0), agents[4], sweeps = 0;
+        for (uint8_t i = 0; i < 4; i++)
+            agents[i] = world_agent(&w, (uint8_t)(i + 1));
+        many_tasks(&w, number, agents, 1800);
+        w.checked = true;
+        assert_int_equal(world_apply(&w, make_teardown(number)), OUTCOME_OK);
+        const struct framework *f = state_framework(w.state, number);
+        assert_true(f->sweep_next > 0 && f->task_count == 1800);
+        assert_int_equal(world_effects(&w, EFFECT_KILL), 0);
+        for (const struct task *t = framework_task_first(f); t; t = framework_task_after(f, t)) {
+            assert_false(t->kill_wanted);
+            assert_true(task_kill_wanted(w.state, t)); /* it follows */
+        }
+        while (f->sweep_last > 0) {
+            for (uint64_t n = rng_below(&rng, 12); n > 0; n--)
+                something(&w, &rng, number, agents);
+            assert_int_equal(world_apply(&w, make_sweep(number, f->sweep_next + 1)), OUTCOME_NO_CHANGE);
+            assert_int_equal(world_apply(&w, make_sweep(number, f->sweep_next)), OUTCOME_OK);
+            assert_in_range(w.effects.count, 1, 3 * STATE_SWEEP_TASKS);
+            comes_back(w.state);
+            sweeps++;
+        }
+        assert_in_range(sweeps, 3, 5);
+        for (const struct task *t = framework_task_first(f); t; t = framework_task_after(f, t))
+            assert_true(t->kill_wanted && !t->unacked && !task_state_terminal(t->latest_state));
+        assert_int_equal(world_apply(&w, make_sweep(number, 0)), OUTCOME_NO_CHANGE);
+        world_close(&w);
+    }
+}
+
+static void at_level_1_a_removal_touches_all_its_tasks(void **unused) {
+    (void)unused;
+    struct world w;
+    Conclave__Log__Config seed = CONCLAVE__LOG__CONFIG__INIT;
+    seed.has_level = 1;
+    seed.level = 1;
+    world_open(&w);
+    world_apply(&w, make_leader_seeded(1, WORLD_CLUSTER, &seed));
+    w.checked = false;
+    uint32_t number = world_framework(&w, 0, 0), agents[4];
+    for (uint8_t i = 0; i < 4; i++)
+        agents[i] = world_agent(&w, (uint8_t)(i + 1));
+    many_tasks(&w, number, agents, 900);
+    w.checked = true;
+    assert_int_equal(world_apply(&w, make_teardown(number)), OUTCOME_OK);
+    assert_int_equal(world_effects(&w, EFFECT_KILL), 600);
+    assert_true(state_framework(w.state, number)->sweep_last == 0);
+    world_close(&w);
+}
+
 static void updates_for_a_removed_framework_are_acknowledged_by_themselves(void **unused) {
     (void)unused;
     struct world w;
@@ -308,6 +448,8 @@ int main(void) {
         cmocka_unit_test(a_longer_failover_timeout_holds_after_a_change_of_leader),
         cmocka_unit_test(deadlines_of_hostile_length_do_not_wrap),
         cmocka_unit_test(removal_wants_every_task_killed_and_frees_nothing_that_still_runs),
+        cmocka_unit_test(a_removal_with_many_tasks_touches_them_in_several_commands),
+        cmocka_unit_test(at_level_1_a_removal_touches_all_its_tasks),
         cmocka_unit_test(updates_for_a_removed_framework_are_acknowledged_by_themselves),
         cmocka_unit_test(suppress_and_revive_are_bits_and_a_foreign_role_is_silent),
         cmocka_unit_test(removed_frameworks_are_forgotten_oldest_first_but_not_before_their_tasks_ended),
