@@ -15,9 +15,9 @@
  *
  * The turn. What the core, the store and the network call back with is only noted; once a loop turn, behind the poll
  * (uv_check), the turn hands it on in a fixed order: role changes, committed commands (at most 2 ms of them), a bit of
- * a snapshot (at most half a millisecond), dropped tickets, reads, and last the proposals that came in meanwhile. So the application
- * is never called from inside the core, and all commands of a loop turn share an entry. While something is left to do
- * an idle handle keeps the poll from blocking. */
+ * a snapshot (at most half a millisecond), dropped tickets, reads, and last the proposals that came in meanwhile. So
+ * the application is never called from inside the core, and all commands of a loop turn share an entry. While something
+ * is left to do an idle handle keeps the poll from blocking. */
 #ifndef CONCLAVE_CONSENSUS_REPLICA_IMPL_H
 #define CONCLAVE_CONSENSUS_REPLICA_IMPL_H
 
@@ -42,7 +42,7 @@
 #define REPLICA_QUEUE_BYTES       (64u << 20) /* commands waiting for a slot */
 #define REPLICA_QUEUE_COMMANDS    200000u
 #define REPLICA_SLICE_US          2000u /* of applying, a turn */
-#define REPLICA_SNAPSHOT_SLICE_US 500u /* of writing a snapshot, a turn */
+#define REPLICA_SNAPSHOT_SLICE_US 500u  /* of writing a snapshot, a turn */
 #define REPLICA_SNAPSHOT_BYTES    (64u << 20)
 #define REPLICA_ENTRIES_MAX       100000u /* entries between snapshots, whatever their size */
 #define REPLICA_TRAILING_MIN      4u

@@ -68,11 +68,11 @@ static struct task *task_make(struct apply *a, const Conclave__Log__Accept *c, c
     struct task *task = task_put(state, state->task_next++);
     task->framework = c->framework;
     task->agent = c->has_agent && agent_get(state, c->agent) ? c->agent : 0;
-    task->id = text_copy(launch->task_id);
+    task_id_set(state, task, launch->task_id);
     task->name = pool_text(&state->pool, launch->name);
     task->launch = (struct launch_id){a->index, a->n, k};
-    task->state = task->latest_state = verdict->state;
-    task->mesos_reason = verdict->mesos_reason;
+    task->state = task->latest_state = (uint8_t)verdict->state;
+    task->mesos_reason = (int16_t)verdict->mesos_reason;
     task->message = verdict->reason ? pool_text(&state->pool, verdict->reason) : NULL;
     task->kill_grace_ms = STATE_GRACE_DEFAULT;
     task->view.data = pool_get(&state->pool, launch->view.data, launch->view.len);
@@ -81,7 +81,7 @@ static struct task *task_make(struct apply *a, const Conclave__Log__Accept *c, c
     task->resources = *resources;
     *resources = (struct resources){0};
     if (verdict->launch) {
-        bytes_set(&task->info, launch->info.data, launch->info.len);
+        task_bytes_set(state, &task->info, launch->info.data, launch->info.len);
         task->holds = true;
     } else {
         task->completed = true;

@@ -52,16 +52,16 @@ static enum outcome_code report_stale(struct apply *a, const Conclave__Log__Task
 static bool report_latest(struct apply *a, struct task *task, uint32_t latest) {
     if (task_state_terminal(task->latest_state) || task->latest_state == latest) return false;
     task_touch(a->state, task);
-    task->latest_state = latest;
+    task->latest_state = (uint8_t)latest;
     if (task_state_terminal(latest)) apply_release(a, task);
     return true;
 }
 
 static void report_take(struct apply *a, struct task *task, const Conclave__Log__TaskReport *c) {
     task_set_state(a->state, task, c->state, a->wall_ms);
-    bytes_set(&task->status, c->status.data, c->status.len);
     task->has_uuid = true;
     memcpy(task->uuid, c->uuid.data, sizeof task->uuid);
+    task_status_set(a->state, task, c->status.data, c->status.len);
 }
 
 /* A report on a task whose framework is not told any more. */

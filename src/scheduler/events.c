@@ -105,8 +105,9 @@ Mesos__V1__TaskStatus *event_status_made(const char *task_id, const char *agent_
 Mesos__V1__TaskStatus *event_status(const struct master *m, const struct task *task, bool reconciliation,
                                     struct arena *arena) {
     ProtobufCMessage *parsed = NULL;
-    if (task->status.len == 0 || protobuf_parse(&mesos__v1__task_status__descriptor, task->status.data,
-                                                task->status.len, 0, arena, &parsed, NULL)) {
+    struct bytes sent = task_status(m->state, task);
+    if (sent.len == 0 ||
+        protobuf_parse(&mesos__v1__task_status__descriptor, sent.data, sent.len, 0, arena, &parsed, NULL)) {
         int reason = reconciliation ? MESOS__V1__TASK_STATUS__REASON__REASON_RECONCILIATION : task->mesos_reason;
         return event_status_made(task->id, task_agent_id(m, task), task->state, reason,
                                  reconciliation ? NULL : task->message, arena);

@@ -38,6 +38,43 @@ void bytes_done(struct bytes *bytes) {
     *bytes = (struct bytes){0};
 }
 
+void task_bytes_set(struct state *state, struct bytes *bytes, const uint8_t *data, size_t len) {
+    uint8_t *made = len > 0 ? blobs_get(&state->blobs, len) : NULL;
+    if (len > 0) memcpy(made, data, len);
+    task_bytes_done(state, bytes);
+    *bytes = (struct bytes){made, len};
+}
+
+void task_bytes_done(struct state *state, struct bytes *bytes) {
+    blobs_put(&state->blobs, bytes->data, bytes->len);
+    *bytes = (struct bytes){0};
+}
+
+void task_id_set(struct state *state, struct task *task, const char *id) {
+    size_t size = strlen(id) + 1;
+    task->id = blobs_get(&state->blobs, size);
+    memcpy(task->id, id, size);
+}
+
+uint8_t *scratch_reserve(struct scratch *scratch, size_t room) {
+    if (scratch->cap >= room) return scratch->data;
+    free(scratch->data);
+    scratch->cap = room < 16384 ? 16384 : room;
+    scratch->data = malloc(scratch->cap);
+    CHECK(scratch->data);
+    return scratch->data;
+}
+
+uint8_t *scratch_grow(struct scratch *scratch, size_t len, size_t room) {
+    if (scratch->cap >= room) return scratch->data;
+    uint8_t *made = malloc(room);
+    CHECK(made);
+    memcpy(made, scratch->data, len);
+    free(scratch->data);
+    *scratch = (struct scratch){.data = made, .cap = room};
+    return made;
+}
+
 /* ---- indexes ---- */
 
 struct task_key {
@@ -110,7 +147,8 @@ void state_init(struct state *state) {
     queue_init(&state->removed);
     command_arena_init(&state->arena);
     state->scratch = calloc(1, sizeof *state->scratch);
-    CHECK(state->scratch);
+    state->packing = calloc(1, sizeof *state->packing);
+    CHECK(state->scratch && state->packing);
 }
 
 static void agent_done(struct agent *agent) {
@@ -136,12 +174,12 @@ void framework_done(struct framework *framework) {
 }
 
 void task_done(struct state *state, struct task *task) {
-    free(task->id);
+    if (task->id) blobs_put(&state->blobs, task->id, strlen(task->id) + 1);
     pool_put(&state->pool, task->name);
     pool_put(&state->pool, task->message);
     pool_put(&state->pool, task->view.data);
-    bytes_done(&task->status);
-    bytes_done(&task->info);
+    task_bytes_done(state, &task->status);
+    task_bytes_done(state, &task->info);
     resources_done(&task->resources);
 }
 
@@ -162,6 +200,7 @@ void state_done(struct state *state) {
     map_done(&state->framework_ids);
     map_done(&state->task_ids);
     pool_done(&state->pool);
+    blobs_done(&state->blobs);
     state_snapshot_end(state);
     command_arena_done(&state->arena);
     free(state->leader.http);
@@ -169,6 +208,8 @@ void state_done(struct state *state) {
     free(state->leader.version);
     free(state->scratch->data);
     free(state->scratch);
+    free(state->packing->data);
+    free(state->packing);
     free(state->touched);
 }
 

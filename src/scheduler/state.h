@@ -164,29 +164,32 @@ struct task {
     uint32_t framework, agent; /* numbers; agent 0: refused before it had one */
     char *id, *name;
     struct launch_id launch;
-    uint32_t state;        /* of the last committed update that the framework was or will be told */
-    uint32_t latest_state; /* at the agent; terminal frees the resources */
-    bool confirmed;        /* the agent has reported it at least once */
-    bool holds;            /* its resources count against agent and framework */
+    uint8_t state;        /* of the last committed update that the framework was or will be told */
+    uint8_t latest_state; /* at the agent; terminal frees the resources */
+    bool confirmed;       /* the agent has reported it at least once */
+    bool holds;           /* its resources count against agent and framework */
     bool kill_wanted;
-    bool completed;         /* in the bounded history: nothing is owed for it any more */
-    uint64_t kill_grace_ms; /* STATE_GRACE_DEFAULT: the task's own */
-    bool unacked;           /* uuid and status await the framework's ACKNOWLEDGE */
-    bool has_uuid;          /* uuid is valid: of the unacked or of the last acknowledged update */
+    bool completed;       /* in the bounded history: nothing is owed for it any more */
+    bool unacked;         /* uuid and status await the framework's ACKNOWLEDGE */
+    bool has_uuid;        /* uuid is valid: of the unacked or of the last acknowledged update */
+    bool touched;         /* private */
+    int16_t mesos_reason; /* why apply made the state: enum mesos_reason; MESOS_REASON_NONE if the agent reported it */
     uint8_t uuid[16];
-    struct bytes status; /* mesos.v1.TaskStatus of `state`; empty while STAGING and when apply made the state */
-    int mesos_reason;    /* why apply made the state: enum mesos_reason; MESOS_REASON_NONE if the agent reported it */
-    char *message;       /* text to that; NULL: none */
-    struct bytes info;   /* mesos.v1.TaskInfo, until confirmed */
-    struct bytes view;   /* mesos.v1.Task with what readers want besides; may be empty */
+    uint64_t kill_grace_ms; /* STATE_GRACE_DEFAULT: the task's own */
+    struct bytes status;    /* private: task_status gives it; empty while STAGING and when apply made the state */
+    char *message;          /* text to that; NULL: none */
+    struct bytes info;      /* mesos.v1.TaskInfo, until confirmed */
+    struct bytes view;      /* mesos.v1.Task with what readers want besides; may be empty */
     struct resources resources;
     uint64_t created_wall_ms, changed_wall_ms;
     uint64_t started_wall_ms; /* first RUNNING; 0 not yet */
     uint64_t completed_seq;   /* place in the order of completions; 0: not completed */
-    struct queue on_agent, in_framework, in_history;
-    /* private */
-    struct hash128 hash;
-    bool touched;
+    union {
+        struct queue on_agent;   /* while it is live */
+        struct queue in_history; /* once it is completed */
+    };
+    struct queue in_framework;
+    struct hash128 hash; /* private */
 };
 
 struct leader_record { /* the last leader_started */
@@ -371,6 +374,9 @@ const struct task *framework_task_first(const struct framework *framework);
 const struct task *framework_task_after(const struct framework *framework, const struct task *task);
 const struct task *framework_completed_first(const struct framework *framework);
 const struct task *framework_completed_after(const struct framework *framework, const struct task *task);
+/* The mesos.v1.TaskStatus of `state`, as the agent sent it: borrowed until the next call that asks this state for one,
+ * or its next command. */
+struct bytes task_status(const struct state *state, const struct task *task);
 /* Its kill is wanted: by its framework, because it was told LOST, or because its framework was removed. */
 bool task_kill_wanted(const struct state *state, const struct task *task);
 /* True if the framework has this capability (CAP_*). */

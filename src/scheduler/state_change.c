@@ -100,7 +100,6 @@ struct task *task_put(struct state *state, uint64_t number) {
     task->mesos_reason = MESOS_REASON_NONE;
     queue_init(&task->on_agent);
     queue_init(&task->in_framework);
-    queue_init(&task->in_history);
     return task;
 }
 
@@ -204,7 +203,7 @@ void task_set_state(struct state *state, struct task *task, uint32_t new_state, 
         state->tasks_now[task->state]--;
         state->tasks_now[new_state]++;
         state->tasks_ever[new_state]++;
-        task->state = new_state;
+        task->state = (uint8_t)new_state;
     }
     task->mesos_reason = MESOS_REASON_NONE;
     pool_put(&state->pool, task->message);
@@ -216,9 +215,9 @@ void task_set_state(struct state *state, struct task *task, uint32_t new_state, 
 void task_set_made(struct state *state, struct task *task, uint32_t new_state, int mesos_reason,
                    const char *reason_text, uint64_t wall_ms) {
     task_set_state(state, task, new_state, wall_ms);
-    task->mesos_reason = mesos_reason;
+    task->mesos_reason = (int16_t)mesos_reason;
     task->message = reason_text ? pool_text(&state->pool, reason_text) : NULL;
-    bytes_done(&task->status);
+    task_bytes_done(state, &task->status);
     if (task->unacked) {
         task->unacked = false;
         task->has_uuid = false;
@@ -230,7 +229,7 @@ void task_confirm(struct state *state, struct task *task) {
     if (task->confirmed) return;
     task_touch(state, task);
     task->confirmed = true;
-    bytes_done(&task->info);
+    task_bytes_done(state, &task->info);
 }
 
 void task_complete(struct state *state, struct task *task) {
@@ -250,7 +249,7 @@ void task_complete(struct state *state, struct task *task) {
     task->unacked = false;
     task->kill_wanted = false;
     task->kill_grace_ms = STATE_GRACE_DEFAULT;
-    bytes_done(&task->info);
+    task_bytes_done(state, &task->info);
     state->completed_last++;
     task_enter_history(state, task, framework);
 }

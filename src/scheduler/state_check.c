@@ -120,7 +120,7 @@ const char *task_own_fault(const struct state *state, const struct task *task) {
     if (task->launch.index == 0 || task->launch.index > state->applied_index) return "launch";
     if (task->state >= TASK_STATES || task->latest_state >= TASK_STATES) return "state";
     if (!task->has_uuid && memcmp(task->uuid, zero, sizeof zero) != 0) return "uuid";
-    if (task->status.len > STATE_TASK_BYTES_MAX || task->info.len > STATE_TASK_BYTES_MAX ||
+    if (task_status(state, task).len > STATE_TASK_BYTES_MAX || task->info.len > STATE_TASK_BYTES_MAX ||
         task->view.len > STATE_TASK_BYTES_MAX || strnlen(task->name, STATE_TASK_BYTES_MAX + 1) > STATE_TASK_BYTES_MAX)
         return "size";
     if (task->mesos_reason < MESOS_REASON_NONE) return "reason";

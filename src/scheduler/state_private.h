@@ -8,6 +8,7 @@
 #ifndef CONCLAVE_SCHEDULER_STATE_PRIVATE_H
 #define CONCLAVE_SCHEDULER_STATE_PRIVATE_H
 
+#include "base/blobs.h"
 #include "base/buf.h"
 #include "base/map.h"
 #include "base/slab.h"
@@ -73,8 +74,10 @@ struct state {
 
     /* memory */
     struct pool pool;
+    struct blobs blobs; /* ids, statuses and TaskInfos of tasks */
     struct command_arena arena;
     struct scratch *scratch; /* apart, so that readers of a const state may use it */
+    struct scratch *packing; /* likewise, for statuses */
     struct touched_record *touched;
     size_t touched_count, touched_cap;
 };
@@ -96,6 +99,13 @@ char *text_copy(const char *text); /* CHECKs memory; NULL gives "" */
 void text_set(char **text, const char *value);
 void bytes_set(struct bytes *bytes, const uint8_t *data, size_t len);
 void bytes_done(struct bytes *bytes);
+/* The same for what a task owns. */
+void task_bytes_set(struct state *state, struct bytes *bytes, const uint8_t *data, size_t len);
+void task_bytes_done(struct state *state, struct bytes *bytes);
+/* Room for so many bytes; what was there is lost, or the first `len` bytes of it are kept. */
+uint8_t *scratch_reserve(struct scratch *scratch, size_t room);
+uint8_t *scratch_grow(struct scratch *scratch, size_t len, size_t room);
+void task_id_set(struct state *state, struct task *task, const char *id); /* once */
 uint64_t task_key_hash(uint32_t framework, const char *id);
 /* Free what a record owns, not the record. */
 void framework_done(struct framework *framework);
@@ -110,6 +120,10 @@ struct agent *agent_get(const struct state *state, uint32_t number);
 struct framework *framework_get(const struct state *state, uint32_t number);
 struct framework *framework_find(const struct state *state, const char *id);
 struct task *task_find(const struct state *state, uint32_t framework, const char *id);
+
+/* ---- state_status.c ---- */
+/* Takes the status of an update whose uuid the task has already. */
+void task_status_set(struct state *state, struct task *task, const uint8_t *data, size_t len);
 
 /* ---- state_change.c: changes ---- */
 /* Puts the zeroed record of `number` into its table with empty queues; the caller fills it and then calls *_index. */

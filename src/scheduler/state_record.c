@@ -150,7 +150,8 @@ static uint8_t *put_ports(uint8_t *p, uint32_t key, const struct ports *ports) {
 /* Written by hand, because each command on a task hashes it anew. */
 size_t record_of_task(const struct state *state, const struct task *task, bool hashed) {
     struct blob_hash status_room, info_room, view_room;
-    ProtobufCBinaryData status = blob(&task->status, hashed, &status_room);
+    struct bytes sent = task_status(state, task);
+    ProtobufCBinaryData status = blob(&sent, hashed, &status_room);
     ProtobufCBinaryData info = blob(&task->info, hashed, &info_room);
     ProtobufCBinaryData view = {.len = task->view.len, .data = task->view.data};
     if (hashed && view.len > 0) {

@@ -268,25 +268,30 @@ static int framework_take(struct state_loader *r, const Conclave__Snapshot__Fram
     return fault ? corrupt(r, fault) : 0;
 }
 
+/* Whether the numbers that a record holds in fewer bits than its message fit. */
+static bool task_fits(const Conclave__Snapshot__Task *m) {
+    return m->state < TASK_STATES && m->latest_state < TASK_STATES &&
+           (!m->has_mesos_reason || m->mesos_reason <= INT16_MAX);
+}
+
 static void task_fill(struct state_loader *r, struct task *task, const Conclave__Snapshot__Task *m) {
     struct pool *pool = &r->state->pool;
     task->framework = m->framework;
     task->agent = m->agent;
-    task->id = text_copy(m->id);
+    task_id_set(r->state, task, m->id);
     task->name = pool_text(pool, m->name);
     task->launch = (struct launch_id){m->launch_index, m->launch_n, m->launch_k};
-    task->state = m->state;
-    task->latest_state = m->latest_state;
+    task->state = (uint8_t)m->state;
+    task->latest_state = (uint8_t)m->latest_state;
     task->confirmed = m->flags & 1;
     task->holds = m->flags >> 1 & 1;
     task->kill_wanted = m->flags >> 2 & 1;
     task->unacked = m->flags >> 3 & 1;
     task->kill_grace_ms = m->has_kill_grace_ms ? m->kill_grace_ms : STATE_GRACE_DEFAULT;
     task->has_uuid = m->has_uuid;
-    bytes_set(&task->status, m->status.data, m->status.len);
-    task->mesos_reason = m->has_mesos_reason ? (int)m->mesos_reason : MESOS_REASON_NONE;
+    task->mesos_reason = m->has_mesos_reason ? (int16_t)m->mesos_reason : MESOS_REASON_NONE;
     task->message = m->message ? pool_text(pool, m->message) : NULL;
-    bytes_set(&task->info, m->info.data, m->info.len);
+    task_bytes_set(r->state, &task->info, m->info.data, m->info.len);
     task->view = (struct bytes){pool_get(pool, m->view.data, m->view.len), m->view.len};
     task->created_wall_ms = m->created_wall_ms;
     task->changed_wall_ms = m->changed_wall_ms;
@@ -310,14 +315,19 @@ static int task_name(struct state_loader *r, const struct task *task) {
 static int task_take(struct state_loader *r, const Conclave__Snapshot__Task *m) {
     const uint64_t amounts[4] = {m->cpus, m->mem, m->disk, m->gpus};
     if (number_check(r, &r->state->tasks, m->number, r->state->task_next)) return ERR_CORRUPT;
+    if (!task_fits(m)) return corrupt(r, "state or reason of a task");
     struct task *task = task_put(r->state, m->number);
     task_fill(r, task, m);
-    if (m->flags > 15 || (m->has_mesos_reason && m->mesos_reason > INT_MAX)) return corrupt(r, "flags of a task");
+    if (m->flags > 15) return corrupt(r, "flags of a task");
     if (m->has_kill_grace_ms && m->kill_grace_ms == STATE_GRACE_DEFAULT) return corrupt(r, "grace of a task");
     if (m->has_uuid && m->uuid.len != sizeof task->uuid) return corrupt(r, "uuid of a task");
     if (m->has_uuid) memcpy(task->uuid, m->uuid.data, sizeof task->uuid);
+    if (m->status.len > STATE_TASK_BYTES_MAX) return corrupt(r, "size of a status");
     if (amounts_take(amounts, m->ports, m->n_ports, &task->resources)) return corrupt(r, "resources of a task");
     const char *fault = task_own_fault(r->state, task);
+    if (fault) return corrupt(r, fault);
+    task_status_set(r->state, task, m->status.data, m->status.len);
+    fault = task->mesos_reason != MESOS_REASON_NONE && task->status.len > 0 ? "a status with a made state" : NULL;
     if (fault) return corrupt(r, fault);
     task->hash = record_hash(r->state, RECORD_TASK, task);
     r->state->hash = hash128_add(r->state->hash, task->hash);

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/rng.h"
 #include "state_world.h"
 
 struct stage { /* a framework and an agent */
@@ -420,8 +421,105 @@ static void numbers_of_forgotten_tasks_are_not_used_again(void **unused) {
     world_close(&s.w);
 }
 
+static void status_is_kept(struct world *w, const struct task *task, const uint8_t *status, size_t len) {
+    static uint8_t uuid[16];
+    Conclave__Log__Command command = CONCLAVE__LOG__COMMAND__INIT;
+    Conclave__Log__TaskReport report = CONCLAVE__LOG__TASK_REPORT__INIT;
+    Conclave__Log__LaunchId launch = CONCLAVE__LOG__LAUNCH_ID__INIT;
+    if (task->unacked) world_apply(w, make_acknowledge_uuid(task->framework, task->id, task->uuid));
+    uuid[0]++;
+    uuid[15] = (uint8_t)(uuid[15] + (uuid[0] == 0));
+    launch.index = task->launch.index;
+    launch.n = task->launch.n;
+    launch.k = task->launch.k;
+    report.agent = task->agent;
+    report.framework_id = state_framework(w->state, task->framework)->id;
+    report.task_id = task->id;
+    report.launch = &launch;
+    report.state = report.latest_state = TASK_RUNNING;
+    report.uuid = (ProtobufCBinaryData){.len = sizeof uuid, .data = uuid};
+    report.status = (ProtobufCBinaryData){.len = len, .data = (uint8_t *)(uintptr_t)status};
+    command.task_report = &report;
+    assert_int_equal(world_apply(w, make_packed(&command)), OUTCOME_OK);
+    struct bytes kept = task_status(w->state, task);
+    assert_int_equal(kept.len, len);
+    if (len > 0) assert_memory_equal(kept.data, status, len);
+}
+
+/* One field as an agent sends it, or nearly: the ids and the uuid that stand in the record, others, and rubbish. */
+static size_t some_field(struct rng *rng, const struct world *w, const struct task *task, uint8_t *p) {
+    static const uint8_t keys[] = {0x0a, 0x2a, 0x3a, 0x5a, 0x12, 0x6a};
+    const char *id = rng_below(rng, 2) ? task->id : state_agent(w->state, task->agent)->id;
+    uint8_t len = (uint8_t)strlen(id), key = keys[rng_below(rng, sizeof keys)], *begin = p;
+    switch (rng_below(rng, 6)) {
+    case 0: /* a number */
+        *p++ = 0x10;
+        *p++ = (uint8_t)rng_below(rng, 128);
+        break;
+    case 1: /* 8 bytes */
+        *p++ = 0x31;
+        memset(p, (int)rng_below(rng, 256), 8);
+        p += 8;
+        break;
+    case 2: /* rubbish */
+        for (uint64_t n = rng_below(rng, 6); n > 0; n--)
+            *p++ = (uint8_t)rng_below(rng, 256);
+        break;
+    case 3: /* uuid, perhaps of another key */
+        *p++ = rng_below(rng, 4) ? 0x5a : key;
+        *p++ = 16;
+        memcpy(p, task->uuid, 16);
+        p[0] = (uint8_t)(p[0] + rng_below(rng, 3));
+        p += 16;
+        break;
+    default:
+        *p++ = key;
+        *p++ = (uint8_t)(len + 2 + (rng_below(rng, 8) == 0));
+        *p++ = 0x0a;
+        *p++ = len;
+        memcpy(p, id, len);
+        p += len;
+    }
+    return (size_t)(p - begin);
+}
+
+static void a_status_comes_back_as_it_was_sent(void **unused) {
+    (void)unused;
+    struct world w;
+    struct rng rng;
+    static uint8_t status[70000];
+    world_start(&w);
+    rng_seed(&rng, 3);
+    uint32_t framework = world_framework(&w, 0, 0);
+    const struct agent *agent = state_agent(w.state, world_agent(&w, 1));
+    const struct task *task = world_running(&w, framework, agent->number, "a-task-with-a-name");
+    w.checked = false;
+    for (unsigned round = 0; round < 20000; round++) {
+        size_t len = 0;
+        for (uint64_t n = rng_below(&rng, 9); n > 0; n--)
+            len += some_field(&rng, &w, task, status + len);
+        if (len > 0 && rng_below(&rng, 8) == 0) len -= rng_below(&rng, len); /* cut off */
+        status_is_kept(&w, task, status, len);
+    }
+    size_t most = 0; /* as many fields that are left out as there can be */
+    while (most + 64 < STATE_TASK_BYTES_MAX) {
+        uint8_t len = (uint8_t)strlen(task->id);
+        status[most++] = 0x0a;
+        status[most++] = (uint8_t)(len + 2);
+        status[most++] = 0x0a;
+        status[most++] = len;
+        memcpy(status + most, task->id, len);
+        most += len;
+    }
+    status_is_kept(&w, task, status, most);
+    w.checked = true;
+    status_is_kept(&w, task, status, 20);
+    world_close(&w);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_status_comes_back_as_it_was_sent),
         cmocka_unit_test(an_accepted_task_is_staging_and_holds_its_resources),
         cmocka_unit_test(tasks_of_one_accept_are_decided_in_order),
         cmocka_unit_test(a_stateless_refusal_is_recorded_as_an_error),

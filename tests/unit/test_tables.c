@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/blobs.h"
 #include "base/map.h"
 #include "base/rng.h"
 #include "base/slab.h"
@@ -140,6 +141,39 @@ static void a_changed_entry_answers_with_its_new_value(void **unused) {
     map_done(&map);
 }
 
+/* Pieces of random sizes, each filled to its end with a number of its own: none may reach into another. */
+static void a_random_set_of_blobs_is_as_its_model(void **unused) {
+    (void)unused;
+    enum { MOST = 4000 };
+    static struct {
+        uint8_t *piece;
+        size_t len;
+        uint8_t fill;
+    } model[MOST];
+    struct rng rng;
+    struct blobs blobs = {0};
+    rng_seed(&rng, 7);
+    for (unsigned step = 0; step < 200000; step++) {
+        size_t i = rng_below(&rng, step % 50000 < 40000 ? MOST : MOST / 40); /* at times most of them go */
+        if (model[i].piece) {
+            for (size_t k = 0; k < model[i].len; k++)
+                if (model[i].piece[k] != model[i].fill) fail_msg("step %u: byte %zu of %zu", step, k, model[i].len);
+            blobs_put(&blobs, model[i].piece, model[i].len);
+            model[i].piece = NULL;
+            continue;
+        }
+        model[i].len = 1 + rng_below(&rng, rng_below(&rng, 20) == 0 ? 2000 : 200);
+        model[i].piece = blobs_get(&blobs, model[i].len);
+        model[i].fill = (uint8_t)step;
+        assert_int_equal((uintptr_t)model[i].piece % BLOB_UNIT, 0);
+        memset(model[i].piece, model[i].fill, model[i].len);
+    }
+    blobs_put(&blobs, NULL, 5);
+    for (size_t i = 0; i < MOST; i++)
+        if (model[i].piece) blobs_put(&blobs, model[i].piece, model[i].len);
+    blobs_done(&blobs);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(numbers_far_apart_are_found_in_order),
@@ -147,6 +181,7 @@ int main(void) {
         cmocka_unit_test(a_reused_slot_is_zeroed),
         cmocka_unit_test(a_random_table_is_as_its_model),
         cmocka_unit_test(a_random_map_is_as_its_model_even_with_a_poor_hash),
+        cmocka_unit_test(a_random_set_of_blobs_is_as_its_model),
         cmocka_unit_test(a_changed_entry_answers_with_its_new_value),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
