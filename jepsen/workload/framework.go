@@ -303,6 +303,13 @@ func (f *Framework) launch(ctx context.Context, offer mesos.Offer, tasks []*Task
 			"operations": []object{{"type": "LAUNCH", "launch": object{"task_infos": infos}}},
 			"filters":    object{"refuse_seconds": 0}}})
 	f.note(tasks, out.Kind)
+	// Not taken, for lack of room say: the offer is still ours, and nobody else can use it until it is given back. Where the
+	// launch happened after all, the offer is no more and this means nothing.
+	if out.Code == 503 {
+		f.call(ctx, "decline", edn.Map{"offers": []string{offer.ID.Value}},
+			object{"type": "DECLINE", "decline": object{"offer_ids": []object{value(offer.ID.Value)},
+				"filters": object{"refuse_seconds": 0.5}}})
+	}
 }
 
 func (f *Framework) update(ctx context.Context, s *mesos.Status) {
