@@ -84,6 +84,7 @@ int store_open(const struct store_config *config, struct store **ret, struct err
     s->identity = want;
     queue_init(&s->gets);
     queue_init(&s->sources);
+    queue_init(&s->leaving);
     *ret = s;
     return 0;
 }

@@ -95,7 +95,7 @@ struct store {
     struct queue sources; /* struct store_source */
     struct store_receive receive;
     struct store_arrived arrived;
-    unsigned jobs; /* loaders that are being freed */
+    struct queue leaving; /* loaders that a job is freeing */
 
     uint64_t torn_bytes, vote_writes;
     bool vote_repaired, snapshot_fallback;

@@ -11,6 +11,7 @@
 
 struct loader_job {
     struct disk_job job;
+    struct queue link; /* in store.leaving */
     struct store *s;
     void *loader;
 };
@@ -23,8 +24,8 @@ static void loader_free_work(void *data) {
 static void loader_free_done(void *data) {
     struct loader_job *j = data;
     struct store *s = j->s;
+    queue_remove(&j->link);
     free(j);
-    s->jobs--;
     store_close_try(s);
 }
 
@@ -36,7 +37,7 @@ void store_loader_free(struct store *s, void *loader) {
     }
     *j = (struct loader_job){.s = s, .loader = loader};
     j->job = (struct disk_job){.work = loader_free_work, .done = loader_free_done, .data = j};
-    s->jobs++;
+    queue_push(&s->leaving, &j->link);
     disk_run(s->config.disk, &j->job);
 }
 
@@ -305,7 +306,7 @@ void store_receive_abandon(struct store *s) {
 bool store_transfers_idle(const struct store *s) {
     for (struct queue *q = s->sources.next; q != &s->sources; q = q->next)
         if (QUEUE_ENTRY(q, struct store_source, link)->running) return false;
-    return s->jobs == 0 && !s->receive.running;
+    return queue_empty(&s->leaving) && !s->receive.running;
 }
 
 void store_transfers_free(struct store *s) {
@@ -315,6 +316,12 @@ void store_transfers_free(struct store *s) {
         snapshot_decoder_free(r->decoder);
         free(r->piece);
         free(r);
+    }
+    while (!queue_empty(&s->leaving)) { /* abandoned: their jobs never come */
+        struct loader_job *j = QUEUE_ENTRY(s->leaving.next, struct loader_job, link);
+        queue_remove(&j->link);
+        s->config.loader.free(j->loader);
+        free(j);
     }
     struct store_receive *r = &s->receive;
     snapshot_decoder_free(r->decoder);
