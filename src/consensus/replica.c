@@ -75,6 +75,7 @@ static void tell_view(struct replica *r) {
 
 static void apply_slice(struct replica *r) {
     replica_apply(r, REPLICA_SLICE_US);
+    crash_mark_end();
 }
 
 /* How long the thread has worked since the last turn: nothing else can run meanwhile. */
@@ -218,6 +219,7 @@ static void teardown_last(struct replica *r) {
     replica_reads_fail(r, ERR_CLOSED);
     replica_change_close(r);
     if (r->guard) guard_free(r->guard);
+    crash_mark_close(r->crash_mark);
     if (r->disk) disk_close(r->disk);
     r->pending = 3 + (r->net_ours && r->net != NULL);
     if (r->net_ours && r->net) net_close(r->net, net_closed_cb, r);
@@ -275,6 +277,25 @@ static int check_config(const struct replica_config *config, struct err *err) {
     return found ? 0 : err_set(err, ERR_INVALID, "node %" PRIu64 " is not among the members", config->node_id);
 }
 
+/* The second crash at the same command: rather than crash again at every start, do nothing and say so. */
+static int open_hold(struct replica *r, const struct replica_config *config, struct err *err) {
+    int rv = crash_mark_open(config->data_dir, r->disk, &r->pins.identity, config->program_version, config->skip_hold,
+                             &r->crash_mark, &r->crashed, err);
+    if (rv != 0 || r->crashed.count < CRASH_HOLD_COUNT) return rv;
+    log_event(LOG_ERROR, "hold",
+              "position=%" PRIu64 ".%u crashes=%u text=\"this command has ended the program each time it was applied; "
+              "start another version, or --skip-hold to try it again\"",
+              r->crashed.index, r->crashed.n, r->crashed.count);
+    if (config->hold_ends)
+        return err_set(err, ERR_CORRUPT,
+                       "applying %" PRIu64 ".%u has ended this program %u times: start another version, "
+                       "or with --skip-hold to try it again",
+                       r->crashed.index, r->crashed.n, r->crashed.count);
+    r->hold = true;
+    r->hold_since_ms = clock_mono_ms();
+    return 0;
+}
+
 static int open_store(struct replica *r, const struct replica_config *config, struct err *err) {
     int rv = disk_file_open(config->data_dir, r->loop, &r->disk, err);
     if (rv != 0) return rv;
@@ -291,6 +312,7 @@ static int open_store(struct replica *r, const struct replica_config *config, st
     }
     if (rv == 0) rv = identity_check(r->disk, &identity, err);
     if (rv == 0) rv = replica_gate_open(r, config->reinstall, err);
+    if (rv == 0) rv = open_hold(r, config, err);
     if (rv != 0) return rv;
     r->joined = found.joined;
     struct store_config store = {.disk = r->disk,
@@ -380,6 +402,7 @@ static int open_core(struct replica *r, const struct replica_config *config, str
     r->core_ready = true;
     r->core.data = r;
     raft_set_snapshot_threshold(&r->core, 0xffffffffu);
+    if (r->hold) return 0; /* the core stays as it is made: without log, term and members */
     rv = bootstrap(r, config, err);
     if (rv != 0) return rv;
     rv = guard_start(r->guard);

@@ -110,12 +110,17 @@ struct replica_config {
     char program_version[REPLICA_VERSION_MAX];
     uint32_t hash_kind; /* hashes of different kinds are not compared: another number whenever the hash of the same
                            state becomes another; 0: never compared */
+    bool skip_hold;     /* forget that an entry ended the program (crash_mark.h), and try it again */
+    bool hold_ends;     /* rather than stay in hold, fail to open with ERR_CORRUPT */
     bool reinstall;     /* set damaged data aside and get it anew from the leader (reinstall.h) */
     struct tls *tls;    /* of the links between masters, borrowed until closed; NULL = none */
     struct net *net;    /* of the same loop, borrowed until closed; NULL = the replica makes its own */
 };
 
-/* Opens the data folder (verifying all of it), listens for peers and starts. On error nothing is left open (the last
+/* Hold: when the same command has twice ended the program while it was applied, the replica opens without reading its
+ * log. It applies, votes and acknowledges nothing; replica_alarms says HOLD and names the position.
+ *
+ * Opens the data folder (verifying all of it), listens for peers and starts. On error nothing is left open (the last
  * memory is freed when the loop runs). The only calls of the application from inside are those of a loader and
  * loaded, when there is a snapshot, and first_command and role_changed, in a cluster of one.
  * Errors: ERR_LOCKED, ERR_CORRUPT (text names file, offset and remedy), ERR_INCOMPATIBLE, ERR_INVALID (wrong cluster or
@@ -217,7 +222,8 @@ void replica_status(struct replica *replica, struct replica_status *ret);
 /* What an operator should know and do something about. */
 #define REPLICA_ALARMS_MAX 24
 struct replica_alarm {
-    const char *code; /* static, stable: DISK_SOFT, DISK_HARD, PEER_DISK, STATE_DIFFERS, NOT_ADMITTED, CATCHING_UP */
+    const char
+        *code; /* static, stable: HOLD, DISK_SOFT, DISK_HARD, PEER_DISK, STATE_DIFFERS, NOT_ADMITTED, CATCHING_UP */
     int64_t since_ms; /* how long; 0 where that is not known */
     char text[192];
     const char *next; /* static: what to do */

@@ -86,6 +86,7 @@ static bool apply_entry(struct replica *r, struct item *item, uint64_t until_us)
             ticket = item->batch->tickets[n];
             item->batch->tickets[n] = NULL;
         }
+        crash_mark_begin(r->crash_mark, item->index, n);
         r->app.apply(r->app.ctx, item->term, (struct position){.index = item->index, .n = n}, command, len, ticket);
         if (until_us != 0 && n % 8 == 7 && clock_mono_us() >= until_us && item->iter.left > 0) {
             if (MUTANT(BATCH_HALF)) break;

@@ -27,6 +27,7 @@ static bool is_voter(const struct replica *r, uint64_t id) {
 }
 
 bool replica_gate_passes(const struct replica *r, const struct raft_message *message) {
+    if (r->hold) return false;
     if (r->barred != 0) return !votes(message);
     if (r->pins.admitted) return true;
     return !is_voter(r, r->config.node_id) && !votes(message);

@@ -27,6 +27,7 @@
 #include "base/queue.h"
 #include "base/rng.h"
 #include "consensus/agreement.h"
+#include "consensus/crash_mark.h"
 #include "consensus/disk.h"
 #include "consensus/entry.h"
 #include "consensus/guard.h"
@@ -184,6 +185,12 @@ struct replica {
     uint64_t waiting_since_ms, waiting_told_ms; /* to be admitted; 0 not waiting */
     uint64_t barred;                            /* up to this term (reinstall.h); 0: not */
     uint64_t barred_seen;                       /* commit index at which it was last looked at */
+
+    /* hold */
+    struct crash_mark *crash_mark;
+    struct crash_found crashed; /* of earlier lives */
+    bool hold;
+    uint64_t hold_since_ms;
 
     /* replica_space.c */
     uint64_t space_ms; /* when it was last looked at */

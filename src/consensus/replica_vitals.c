@@ -139,6 +139,11 @@ static void alarms_of_space(const struct replica *r, struct alarms *a) {
 unsigned replica_alarms(struct replica *r, struct replica_alarm *ret, unsigned max) {
     CHECK_MAGIC(r, REPLICA_MAGIC);
     struct alarms a = {.ret = ret, .max = max};
+    if (r->hold)
+        alarm_add(&a, "HOLD", r->hold_since_ms,
+                  "look at it with `conclave log --data-dir`; start another version, or with --skip-hold to try again",
+                  "applying %" PRIu64 ".%u has ended this program %u times: nothing is applied, voted or acknowledged",
+                  r->crashed.index, r->crashed.n, r->crashed.count);
     alarms_of_space(r, &a);
     for (unsigned i = 0; i < r->vitals_count; i++)
         if (r->vitals[i].differs_index != 0)

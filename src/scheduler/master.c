@@ -501,6 +501,7 @@ int master_run(const struct master_config *config) {
     m->started_wall_ms = clock_wall_ms();
     queue_init(&m->accepting);
     buf_init(&m->scratch, REPLICA_COMMAND_MAX);
+    crash_mark_catch();
     int rc = master_open(m, &err);
     if (rc) {
         log_event(LOG_ERROR, "start_failed", "code=%s why=%s", err_name(rc), err.text);

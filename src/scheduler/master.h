@@ -19,6 +19,7 @@
 #include "base/queue.h"
 #include "conclave/log.pb-c.h"
 #include "conclave/link.pb-c.h"
+#include "consensus/crash_mark.h"
 #include "consensus/replica.h"
 #include "net/http.h"
 #include "net/link.h"

@@ -17,7 +17,7 @@ struct master_flags {
         history_tasks, level;
     uint64_t segment_mb, snapshot_mb;
     struct tls_files tls;
-    bool chaos, verbose, reinstall;
+    bool chaos, verbose, reinstall, skip_hold, hold_ends;
 };
 
 static int hex_digit(char c) {
@@ -113,6 +113,8 @@ static int config_make(const struct master_flags *f, struct master_config *ret, 
     r->segment_bytes = f->segment_mb << 20;
     r->snapshot_bytes = f->snapshot_mb << 20;
     r->reinstall = f->reinstall;
+    r->skip_hold = f->skip_hold;
+    r->hold_ends = f->hold_ends;
     ret->agent_timeout_ms = f->agent_timeout_ms;
     ret->framework_reregister_timeout_ms = f->framework_timeout_ms;
     ret->history_tasks = f->history_tasks;
@@ -166,6 +168,9 @@ int master_main(int argc, char **argv) {
         {"reinstall", FLAG_BOOL, &f.reinstall, 0, 0, false, "",
          "if the data is damaged or was given up as diverged: set it aside, get it anew from the leader"},
         TLS_FLAGS(f.tls),
+        {"skip-hold", FLAG_BOOL, &f.skip_hold, 0, 0, false, "",
+         "apply again what has ended the program twice, instead of holding"},
+        {"exit-on-hold", FLAG_BOOL, &f.hold_ends, 0, 0, false, "", "end with 4 instead of holding"},
         {"chaos", FLAG_BOOL, &f.chaos, 0, 0, false, "", "allow fault commands (for tests)"},
         {"verbose", FLAG_BOOL, &f.verbose, 0, 0, false, "", "log more"},
         {0},

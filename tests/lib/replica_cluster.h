@@ -217,18 +217,23 @@ static inline void node_config(const struct node *node, struct replica_config *r
     }
 }
 
+static inline void app_of(struct node *node, struct replica_app *ret) {
+    *ret = (struct replica_app){.ctx = node,
+                                .first_command = app_first_command,
+                                .apply = app_apply,
+                                .entry_applied = app_entry_applied,
+                                .hash = app_hash,
+                                .dropped = app_dropped,
+                                .role_changed = app_role_changed,
+                                .snapshot = app_snapshot,
+                                .restore = app_restore,
+                                .fatal = app_fatal};
+}
+
 static inline int node_open(struct node *node, struct err *err) {
     struct replica_config config;
-    struct replica_app app = {.ctx = node,
-                              .first_command = app_first_command,
-                              .apply = app_apply,
-                              .entry_applied = app_entry_applied,
-                              .hash = app_hash,
-                              .dropped = app_dropped,
-                              .role_changed = app_role_changed,
-                              .snapshot = app_snapshot,
-                              .restore = app_restore,
-                              .fatal = app_fatal};
+    struct replica_app app;
+    app_of(node, &app);
     char dir[300], listen[REPLICA_ADDRESS_MAX];
     node_config(node, &config, dir, listen);
     memset(&node->chain, 0, sizeof node->chain);
