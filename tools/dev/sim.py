@@ -28,8 +28,8 @@ GATE_VALID = 10000
 OFF_SEEDS, OFF_MIN = 2000, {"a": 0.005, "c": 0.10}
 # How a mutant is looked for: (mode, voters, share of the seeds). All must be red within --seeds in all.
 HUNT = [("b", 3, 3), ("a", 3, 1), ("c", 5, 1), ("b", 5, 1)]
-# Corrections of the guard that a seed finds; the others have their directed test (tests/sim/test_directed.c).
-CORRECTIONS = ["guard-a", "guard-b", "guard-ch", "guard-d", "guard-e", "guard-h", "guard-ik", "guard-k", "guard-l", "guard-n", "guard-o"]
+# Corrections of the guard that a seed finds soon; the others have their directed test (tests/sim/test_directed.c).
+CORRECTIONS = ["guard-a", "guard-b", "guard-d", "guard-k", "guard-l", "guard-n"]
 
 
 def talk(text):

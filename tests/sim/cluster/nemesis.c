@@ -67,7 +67,7 @@ void nemesis_traffic(struct cluster *c, uint64_t ms) {
             if (rng_below(&c->rng, 4) == 0) host_read(h);
         }
         host_read(host_at(c, rng_below(&c->rng, 4 * HOSTS_MAX)));
-        cluster_run_us(c, rng_between(&c->rng, 1 * MS, 14 * MS));
+        cluster_run_us(c, rng_between(&c->rng, 2 * MS, 22 * MS));
     }
 }
 
