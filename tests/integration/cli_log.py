@@ -192,8 +192,7 @@ def an_export_is_enough_to_replay(w: World) -> None:
     end = json.loads(file.read_text().splitlines()[0])["last"]
     shown = offline("state", "show", "globals", "-o", "jsonl", "--export", str(file))
     check(json.loads(shown.stdout)["record"]["applied_index"] <= end, shown.stdout)
-    told_by_master = json.loads(c.conclave("hash", "-o", "json").stdout)
-    check(told_by_master["verdict"] == "AGREE", told_by_master)
+    told_by_master = agreed(c)
     table = offline("state", "show", "--export", str(file), "--index", str(min(end, told_by_master["position"])))
     if told_by_master["position"] <= end:
         check(told_by_master["members"][0]["hash"] in table.stdout, table.stdout[:300])
@@ -208,7 +207,7 @@ def an_export_is_enough_to_replay(w: World) -> None:
 
 def states_are_rebuilt(w: World) -> None:
     c = w.cluster
-    told_by_master = json.loads(c.conclave("hash", "-o", "json").stdout)
+    told_by_master = agreed(c)
     position, digest = told_by_master["position"], told_by_master["members"][0]["hash"]
     live = c.conclave("state", "show", "--index", str(position))
     check(digest in live.stdout, f"the state rebuilt at {position} has another hash: {live.stdout[:200]} {live.stderr}")
@@ -349,13 +348,22 @@ def snapshots_and_history_reach_back(w: World) -> None:
     folder = jsonl(offline("snapshot", "ls", "-o", "jsonl", "--data-dir", str(c.masters[0].dir)))
     old = offline("state", "show", "--index", "3", "--data-dir", str(c.masters[0].dir))
     check(old.returncode == ERROR and f"{folder[-1]['index']} to" in old.stderr, old.stderr)
-    told_by_master = json.loads(c.conclave("hash", "-o", "json").stdout)
+    told_by_master = agreed(c)
     live = c.conclave("state", "show", "--index", str(told_by_master["position"]))
     check(told_by_master["members"][0]["hash"] in live.stdout, live.stdout[:200] + live.stderr)
     events = jsonl(c.conclave("task", "history", "keep-0", "-o", "jsonl"))
     check(events[0]["type"] == "snapshot" and events[0]["position"] == str(folder[-1]["index"]) or len(events) >= 1, events)
     saved = json.loads(c.conclave("snapshot", "save", str(WHERE / "backup-2"), "-o", "json").stdout)
     check(json.loads(offline("snapshot", "verify", str(WHERE / "backup-2"), "-o", "json").stdout)["info"]["hash"] == saved["hash"], saved)
+
+
+def agreed(c: Cluster) -> dict:
+    """What conclave hash says once every master answers for one position; never DIVERGED."""
+    def ask():
+        report = json.loads(c.conclave("hash", "-o", "json").stdout)
+        check(report["verdict"] != "DIVERGED", report)
+        return report["verdict"] == "AGREE" and report
+    return wait_until("the hashes agree", 20, ask)
 
 
 def running(ledger: pathlib.Path) -> dict:
@@ -396,7 +404,7 @@ def a_cluster_comes_back_from_a_backup(w: World) -> None:
     check(tasks.get("keep-0") == "TASK_RUNNING" and tasks.get("keep-1") == "TASK_RUNNING" and "newer" not in tasks, tasks)
     kept, w.framework = w.framework.id, Keeper(c.leader().host, "after")
     w.framework.launch("after", "exec sleep 1000")
-    check(json.loads(c.conclave("hash", "-o", "json").stdout)["verdict"] == "AGREE", "hashes after the restore")
+    agreed(c)
     check(w.framework.id.split("-")[1] == str(report["incarnation"]), w.framework.id)
     returned = Keeper(c.leader().host, "newer than the back-up", own_id=young)
     check(returned.id == young, f"{young} came back as {returned.id}")
@@ -466,7 +474,10 @@ def a_lost_majority_is_recovered(w: World) -> None:
     check(len(report["members"]) == 2 and len(report["before"]) == 5 and report["incarnation"] == 1, report)
     running_beside = Node("lock", survivors[0].host, WHERE, survivors[0].arguments)
     running_beside.start()      # without a majority it only waits, but it holds the folder
-    wait_until("the master holds its folder", 10, lambda: "in use" in offline("recover", "apply", plan).stderr)
+    wait_until("the master holds its folder", 20,
+               lambda: (survivors[0].dir / "LOCK").read_text().strip() == str(running_beside.pid))
+    held = offline("recover", "apply", plan)
+    check(held.returncode == ERROR and "in use" in held.stderr, held.stderr)
     running_beside.kill()
     running_beside.reap()
     got = offline("recover", "apply", plan)
@@ -490,11 +501,11 @@ def a_lost_majority_is_recovered(w: World) -> None:
     check(all(tasks.get(f"five-{number}") == "TASK_RUNNING" for number in range(3)), tasks)
     again = Keeper(c.leader().host, "again")
     again.launch("again", "exec sleep 1000")
-    check(json.loads(c.conclave("hash", "-o", "json").stdout)["verdict"] == "AGREE", "hashes after the recovery")
+    agreed(c)
 
 
 def an_interrupted_exchange_goes_on(w: World) -> None:
-    """recover apply is killed at any moment: no master starts on the half, and a second run finishes."""
+    """recover apply is ended between its steps: no master starts on the half, and a second run finishes."""
     folder = WHERE / "half-source"
     w.cluster.stop()
     shutil.copytree(w.cluster.masters[0].dir, folder)
