@@ -75,19 +75,29 @@ static inline const uint8_t *canonical_bytes(struct canonical *c, uint8_t key, s
     return at;
 }
 
+/* ASCII without NUL: eight bytes at a time, each without its highest bit and not zero. */
+static inline bool canonical_plain(const uint8_t *p, size_t len) {
+    const uint64_t ones = UINT64_C(0x0101010101010101), tops = ones << 7;
+    uint64_t wrong = 0;
+    for (; len >= 8; p += 8, len -= 8) {
+        uint64_t word;
+        memcpy(&word, p, 8);
+        wrong |= (word | (word - ones)) & tops;
+    }
+    for (; len > 0; p++, len--)
+        wrong |= (uint64_t)(*p == 0) | (uint64_t)(*p & 0x80);
+    return wrong == 0;
+}
+
 /* Copies a text and ends it with a NUL. Only ASCII without NUL, which needs no further test. */
 static inline void canonical_text(struct canonical *c, uint8_t key, char ret[CANONICAL_TEXT_MAX + 1]) {
     size_t len;
     const uint8_t *at = canonical_bytes(c, key, &len);
-    if (len > CANONICAL_TEXT_MAX) c->bad = true;
+    if (len > CANONICAL_TEXT_MAX || (!c->bad && !canonical_plain(at, len))) c->bad = true;
     ret[0] = '\0';
     if (c->bad) return;
     memcpy(ret, at, len);
     ret[len] = '\0';
-    uint8_t wrong = 0;
-    for (size_t i = 0; i < len; i++)
-        wrong |= (uint8_t)(ret[i] == '\0') | (uint8_t)(ret[i] & 0x80);
-    if (wrong) c->bad = true;
 }
 
 /* A message inside: its bytes are a place of their own. */

@@ -212,6 +212,21 @@ static void whatever_is_not_canonical_is_left_to_protobuf(void **state) {
     assert_true(taken(bad, len));
 }
 
+/* Each byte value at each place of texts of each length around the eight that are looked at together. */
+static void a_text_is_plain_or_not_by_each_of_its_bytes(void **state) {
+    (void)state;
+    for (size_t len = 1; len <= 20; len++) {
+        for (size_t at = 0; at < len; at++) {
+            for (unsigned byte = 0; byte < 256; byte++) {
+                uint8_t text[20];
+                memset(text, 1, sizeof text); /* the one that is nearest to wrong */
+                text[at] = (uint8_t)byte;
+                assert_int_equal(canonical_plain(text, len), byte > 0 && byte < 128);
+            }
+        }
+    }
+}
+
 /* What the hand leaves is decided as before: an unknown field stops the replica, other orders of fields do not. */
 static void command_decode_gives_the_rest_to_protobuf(void **state) {
     (void)state;
@@ -256,6 +271,7 @@ int main(void) {
         cmocka_unit_test(a_report_is_written_as_protobuf_writes_it_and_read_back),
         cmocka_unit_test(commands_are_written_as_protobuf_writes_them_and_read_back),
         cmocka_unit_test(whatever_is_not_canonical_is_left_to_protobuf),
+        cmocka_unit_test(a_text_is_plain_or_not_by_each_of_its_bytes),
         cmocka_unit_test(command_decode_gives_the_rest_to_protobuf),
         cmocka_unit_test(the_codecs_know_every_field_of_their_messages),
     };
