@@ -85,10 +85,8 @@ func (n *Nemesis) age(folders Folders, id int) error {
 		return err
 	}
 	n.sleep(3 * n.cluster.ElectionTimeout())
-	if leader != id {
-		if err := n.cluster.Start(leader); err != nil {
-			return err
-		}
+	if err := n.cluster.Start(leader); err != nil {
+		return err
 	}
 	n.sleep(2 * n.cluster.ElectionTimeout())
 	return n.cluster.Kill(id)
