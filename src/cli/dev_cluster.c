@@ -153,7 +153,7 @@ static void child_exec(const char *log, char **argv) {
 
 int dev_node_start(struct dev_cluster *c, struct dev_node *node, struct err *err) {
     char log[600], id[16], peers[160], masters[160], listen[64];
-    struct dev_tls_paths tls;
+    struct dev_tls_paths tls = {0};
     dev_tls_paths(c, node, &tls);
     const char *resources = c->resources[0] ? c->resources : "cpus:4;mem:4096;disk:10000;ports:[31000-32000]";
     char *master[] = {(char *)"conclave",

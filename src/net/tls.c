@@ -233,13 +233,17 @@ static int load(struct tls *tls, struct err *err) {
 
 /* ---- face ---- */
 
+static bool given(const char *path) {
+    return path && *path;
+}
+
 int tls_open(const struct tls_files *files, const struct tls_identity *self, struct tls **ret, struct err *err) {
-    int given = (files->ca && *files->ca) + (files->cert && *files->cert) + (files->key && *files->key);
-    if (given == 0) {
+    if (!given(files->ca) && !given(files->cert) && !given(files->key)) {
         *ret = NULL;
         return 0;
     }
-    if (given != 3) return err_set(err, ERR_INVALID, "--tls-ca, --tls-cert and --tls-key go together");
+    if (!given(files->ca) || !given(files->cert) || !given(files->key))
+        return err_set(err, ERR_INVALID, "--tls-ca, --tls-cert and --tls-key go together");
     struct tls *tls = calloc(1, sizeof *tls);
     if (!tls) return err_set(err, ERR_NOMEM, "out of memory");
     tls->ca.path = strdup(files->ca);

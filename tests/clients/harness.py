@@ -146,7 +146,7 @@ def read_ledgers(where: pathlib.Path) -> tuple:
 class Round:
     def __init__(self, name: str, where: pathlib.Path):
         self.name, self.where = name, where
-        self.cluster = Cluster(where, resources=RESOURCES)
+        self.cluster = Cluster(where, resources=RESOURCES, tls=True)
         self.ledgers, self.told, self.driver = where / "ledgers", Told(), None
         self.kills, self.void, self.pending = [], 0, None
         self.leader = self.restart_at = self.victim = None
