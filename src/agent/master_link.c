@@ -40,7 +40,8 @@ struct conn { /* one connection; lives until its link's on_close, also when it w
 
 struct master_link {
     struct master_link_options options;
-    struct address masters[MASTERS_MAX];
+    struct address masters[MASTERS_MAX]; /* who may be asked: as the leader told last, then as we were started with */
+    size_t master_n;
     struct conn *main, *watch; /* NULL: none now */
     unsigned conns;            /* links not closed yet */
     size_t next_main, next_watch;
@@ -70,6 +71,51 @@ static const struct link_callbacks callbacks;
 
 static bool address_same(const struct address *a, const struct address *b) {
     return a->port == b->port && strcmp(a->host, b->host) == 0;
+}
+
+/* ---- whom to ask ---- */
+
+static void masters_put(struct master_link *m, const struct address *address) {
+    if (m->master_n == MASTERS_MAX) return;
+    for (size_t i = 0; i < m->master_n; i++)
+        if (address_same(&m->masters[i], address)) return;
+    m->masters[m->master_n++] = *address;
+}
+
+/* What the leader told last comes first, so that masters which all were replaced since our start strand nobody. */
+static void masters_load(struct master_link *m) {
+    struct address told[MASTERS_MAX];
+    size_t n = 0;
+    m->master_n = 0;
+    if (m->options.store->masters[0] == '\0' ||
+        address_list_parse(m->options.store->masters, 0, 0, told, MASTERS_MAX, &n, NULL) != 0)
+        n = 0;
+    for (size_t i = 0; i < n; i++)
+        masters_put(m, &told[i]);
+    for (size_t i = 0; i < m->options.master_n; i++)
+        masters_put(m, &m->options.masters[i]);
+}
+
+/* The leader we are welcome at says who the masters are. What cannot be read is left out. */
+static void masters_told(struct master_link *m, char *const *masters, size_t n) {
+    struct buf list;
+    struct err err;
+    size_t taken = 0;
+    buf_init(&list, sizeof m->options.store->masters - 1);
+    for (size_t i = 0; i < n && taken < MASTERS_MAX; i++) {
+        struct address address;
+        if (address_parse(masters[i], 0, 0, &address, NULL) != 0 || address.port == 0) continue;
+        (void)buf_printf(&list, taken++ ? ",%s" : "%s", masters[i]);
+    }
+    (void)buf_append_byte(&list, 0);
+    if (taken > 0 && !list.failed && strcmp((char *)list.data, m->options.store->masters) != 0) {
+        if (store_masters_set(m->options.store, (char *)list.data, &err) != 0)
+            log_event(LOG_WARN, "masters_not_kept", "%s", err.text);
+        else
+            log_event(LOG_INFO, "masters", "masters=%s", m->options.store->masters);
+        masters_load(m);
+    }
+    buf_done(&list);
 }
 
 /* ---- timers ---- */
@@ -152,15 +198,15 @@ static void main_dial(struct master_link *m) {
     if (m->leader_known)
         target = &m->leader;
     else
-        target = &m->masters[m->next_main++ % m->options.master_n];
+        target = &m->masters[m->next_main++ % m->master_n];
     m->main = conn_open(m, target, false);
     if (!m->main) main_retry(m);
 }
 
 static void watch_dial(struct master_link *m) {
-    if (m->closing || m->watch || m->options.master_n < 2) return;
-    for (size_t i = 0; i < m->options.master_n; i++) {
-        const struct address *target = &m->masters[m->next_watch++ % m->options.master_n];
+    if (m->closing || m->watch || m->master_n < 2) return;
+    for (size_t i = 0; i < m->master_n; i++) {
+        const struct address *target = &m->masters[m->next_watch++ % m->master_n];
         if (m->main && address_same(&m->main->address, target)) continue;
         m->watch = conn_open(m, target, true);
         break;
@@ -333,6 +379,7 @@ static void welcome_take(struct conn *c, const Conclave__Link__Welcome *w) {
         m->watch = NULL;
     }
     watch_dial(m);
+    masters_told(m, w->masters, w->n_masters);
     m->options.welcome(m->options.ctx);
 }
 
@@ -345,6 +392,8 @@ static void leader_frame(struct conn *c, const Conclave__Link__Leader *leader) {
         c->state = CONN_TOLD;
         main_after(c->owner, TOLD_MS);
     }
+    if (!c->watch && c->state == CONN_WELCOME && leader->n_masters > 0)
+        masters_told(c->owner, leader->masters, leader->n_masters);
     leader_told(c->owner, leader);
 }
 
@@ -478,10 +527,10 @@ int master_link_open(const struct master_link_options *options, struct master_li
     struct master_link *m = calloc(1, sizeof *m);
     if (!m) return err_set(err, ERR_NOMEM, "no memory");
     m->options = *options;
-    memcpy(m->masters, options->masters, options->master_n * sizeof m->masters[0]);
     m->leader_term = options->store->fence.set ? options->store->fence.term : 0;
     rng_seed_system(&m->rng);
-    m->next_main = (size_t)rng_below(&m->rng, options->master_n);
+    masters_load(m);
+    m->next_main = (size_t)rng_below(&m->rng, m->master_n);
     m->next_watch = m->next_main + 1;
     buf_init(&m->out, FRAME_BYTES_MAX);
     (void)uv_timer_init(net_loop(options->net), &m->main_timer);

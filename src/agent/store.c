@@ -68,7 +68,7 @@ static int line_load(struct store *s, const char *name, char *ret, size_t size, 
 }
 
 static int line_save(struct store *s, const char *name, const char *text, struct err *err) {
-    char line[320];
+    char line[2100];
     int n = snprintf(line, sizeof line, "%s\n", text);
     return file_replace(s->meta_fd, name, line, (size_t)n, true, err);
 }
@@ -126,6 +126,7 @@ int agent_store_open(const char *work, struct store *ret, struct err *err) {
     int rc = dirs_open(&s, work, err);
     if (rc == 0) rc = uuid_load(&s, err);
     if (rc == 0) rc = line_load(&s, "agent.id", s.agent_id, sizeof s.agent_id, err);
+    if (rc == 0) rc = line_load(&s, "masters", s.masters, sizeof s.masters, err);
     if (rc == 0) rc = fence_load(&s, err);
     if (rc == 0) rc = boot_load(&s, err);
     if (rc == 0) rc = journal_open(s.meta_fd, "launches", &s.journal, err);
@@ -148,6 +149,14 @@ void agent_store_close(struct store *s) {
     if (s->lock_fd >= 0) (void)close(s->lock_fd);
     free(s->work);
     *s = (struct store){.work_fd = -1, .meta_fd = -1, .lock_fd = -1};
+}
+
+int store_masters_set(struct store *s, const char *masters, struct err *err) {
+    if (strcmp(s->masters, masters) == 0) return 0;
+    if (strlen(masters) >= sizeof s->masters) return err_set(err, ERR_LIMIT, "the list of masters is too long");
+    int rc = line_save(s, "masters", masters, err);
+    if (rc == 0) (void)snprintf(s->masters, sizeof s->masters, "%s", masters);
+    return rc;
 }
 
 int store_agent_id_set(struct store *s, const char *agent_id, struct err *err) {

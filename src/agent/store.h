@@ -26,6 +26,7 @@ struct store {
     uint8_t uuid[16];
     char uuid_text[33];
     char agent_id[256]; /* "" before the first registration */
+    char masters[2048]; /* HOST:PORT,... of the masters as the leader told last; "" never */
     char boot_id[64];
     bool rebooted; /* the host was restarted since the agent last ran */
     struct fence fence;
@@ -38,6 +39,8 @@ void agent_store_close(struct store *s);
 
 /* Notes this boot as the one the agent ran in: call it once what stands under tasks/ was judged by `rebooted`. */
 int store_boot_save(struct store *s, struct err *err);
+/* Best kept, but not needed: a disk that refuses it is told and otherwise ignored. */
+int store_masters_set(struct store *s, const char *masters, struct err *err);
 int store_agent_id_set(struct store *s, const char *agent_id, struct err *err);
 /* On disk when it returns 0. */
 int store_fence_set(struct store *s, const struct fence *fence, struct err *err);

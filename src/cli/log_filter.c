@@ -75,10 +75,11 @@ static int types_check(const char *list, struct err *err) {
     for (const char *at = list;; at++) {
         size_t len = strcspn(at, ",");
         if (!type_known(at, len))
-            return err_set(err, ERR_INVALID,
-                           "--type: '%.*s' is none of accept, agent_gone, agent_register, agent_returned, "
-                           "agent_unreachable, config_set, framework_*, leader_started, task_*, barrier, configuration",
-                           (int)(len < 30 ? len : 30), at);
+            return err_set(
+                err, ERR_INVALID,
+                "--type: '%.*s' is none of accept, agent_gone, agent_register, agent_returned, "
+                "agent_unreachable, config_set, framework_*, leader_started, member_*, task_*, barrier, configuration",
+                (int)(len < 30 ? len : 30), at);
         at += len;
         if (!*at) return 0;
     }

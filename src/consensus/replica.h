@@ -181,6 +181,8 @@ struct replica_change {
 #define REPLICA_PROMOTE_LAG_MAX 2000u /* entries that a learner may be behind when it is to be promoted */
 int replica_change(struct replica *replica, const struct replica_change *change,
                    void (*done)(void *ctx, int status, const char *why), void *ctx, struct err *err);
+/* What replica_change would refuse now: 0 or that error. */
+int replica_change_check(const struct replica *replica, const struct replica_change *change, struct err *err);
 const char *replica_change_name(enum replica_change_type type); /* "add" */
 /* Nothing new may be proposed: leadership is being handed over. */
 bool replica_handing_over(const struct replica *replica);

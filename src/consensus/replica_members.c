@@ -247,6 +247,11 @@ static int check_change(const struct replica *r, const struct replica_change *c,
     return c->type == REPLICA_PROMOTE ? check_promote(&s, server, c, err) : check_leave(r, &s, server, c, err);
 }
 
+int replica_change_check(const struct replica *r, const struct replica_change *c, struct err *err) {
+    uint64_t id;
+    return check_change(r, c, &id, err);
+}
+
 int replica_change(struct replica *r, const struct replica_change *c,
                    void (*done)(void *ctx, int status, const char *why), void *ctx, struct err *err) {
     CHECK_MAGIC(r, REPLICA_MAGIC);

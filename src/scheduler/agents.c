@@ -16,6 +16,8 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "scheduler/agents_hello.h"
+#include "scheduler/members.h"
 #include "scheduler/obligations.h"
 #include "scheduler/offers.h"
 #include "wire/arena.h"
@@ -138,6 +140,22 @@ static void link_refuse(struct agents *a, struct agent_link *l, const char *why,
     log_event(LOG_WARN, "agent_refused", "agent=%" PRIu32 " why=%s", l->agent, why);
     (void)agent_send(a, l->link, LINK_CONTROL, FRAME(REFUSED), &refused.base);
     link_close(l->link);
+}
+
+void agents_members_changed(struct agents *a) {
+    struct member_view views[REPLICA_MEMBERS_MAX];
+    char *masters[REPLICA_MEMBERS_MAX];
+    Conclave__Link__Leader leader = CONCLAVE__LINK__LEADER__INIT;
+    leader.term = a->m->term;
+    leader.link = (char *)a->m->config->link_advertise;
+    leader.masters = masters;
+    leader.n_masters = members_links(a->m, views, masters);
+    for (struct queue *q = a->links.next, *next; q != &a->links; q = next) {
+        next = q->next;
+        struct agent_link *l = QUEUE_ENTRY(q, struct agent_link, on_list);
+        if (l->state == LINK_WELCOME && l->link && l->term == a->m->term)
+            (void)agent_send(a, l->link, LINK_CONTROL, FRAME(LEADER), &leader.base);
+    }
 }
 
 static void link_tell_leader(struct agents *a, struct agent_link *l) {
@@ -333,6 +351,10 @@ static void link_welcome(struct agents *a, struct agent_link *l, const Conclave_
     welcome.fence = &fence;
     welcome.ping_ms = AGENTS_PING_MS;
     welcome.agent_timeout_ms = state_config(a->m->state)->agent_timeout_ms;
+    struct member_view views[REPLICA_MEMBERS_MAX];
+    char *masters[REPLICA_MEMBERS_MAX];
+    welcome.masters = masters;
+    welcome.n_masters = members_links(a->m, views, masters);
     l->state = LINK_WELCOME;
     l->term = a->m->term;
     soft->here = l;
@@ -403,35 +425,6 @@ static void hello_register(struct agents *a, struct agent_link *l, const Conclav
     propose_for(a, l, &command);
 }
 
-static bool log_resources_equal(const Conclave__Log__Resources *r, const struct resources *s) {
-    if (r->cpus != s->cpus || r->mem != s->mem || r->disk != s->disk || r->gpus != s->gpus ||
-        r->n_ports != s->ports.count)
-        return false;
-    for (uint32_t i = 0; i < s->ports.count; i++)
-        if (r->ports[i]->begin != s->ports.ranges[i].begin || r->ports[i]->end != s->ports.ranges[i].end) return false;
-    return true;
-}
-
-/* Whether the log's record says the same as the Hello, so that nothing need be committed. */
-static bool agent_unchanged(const struct agent *agent, const Conclave__Link__Hello *h) {
-    return !strcmp(agent->hostname, h->hostname) && !strcmp(agent->http, h->http) &&
-           !strcmp(agent->version, h->version) && !strcmp(agent->boot_id, h->boot_id ? h->boot_id : "") &&
-           agent->info.len == h->info.len &&
-           (h->info.len == 0 || !memcmp(agent->info.data, h->info.data, h->info.len)) &&
-           log_resources_equal(h->resources, &agent->total);
-}
-
-static const char *hello_stranger(const struct agents *a, const Conclave__Link__Hello *h) {
-    const struct master *m = a->m;
-    if (h->uuid.len != 16) return "the agent's uuid must have 16 bytes";
-    if (h->fence &&
-        (h->fence->cluster_id.len != 16 || memcmp(h->fence->cluster_id.data, m->config->replica.cluster_id, 16)))
-        return "the agent belongs to another cluster";
-    if (h->fence && (h->fence->incarnation > state_incarnation(m->state)))
-        return "the agent has obeyed a newer incarnation of this cluster";
-    return NULL;
-}
-
 /* Answers a Hello as far as we can now; it stays in l->hello until the link is welcome or told. `registered`: it is in
  * the log as it stands; what apply made of it (sorted ports, say) must not be taken for a difference, or it would be
  * registered again and again. */
@@ -452,7 +445,7 @@ static void hello_serve(struct agents *a, struct agent_link *l, bool registered)
         return;
     }
     const Conclave__Link__Hello *h = (const Conclave__Link__Hello *)message;
-    const char *stranger = hello_stranger(a, h);
+    const char *stranger = hello_stranger(a->m, h);
     const struct agent *agent = stranger ? NULL : state_agent_by_uuid(a->m->state, h->uuid.data);
     if (agent) l->agent = agent->number;
     if (stranger)
@@ -461,7 +454,7 @@ static void hello_serve(struct agents *a, struct agent_link *l, bool registered)
         link_close(l->link); /* it has seen a later leader than us: we are not it for long */
     else if (agent && agent->status == AGENT_GONE_STATUS)
         link_refuse(a, l, "the agent was marked gone by the operator", true);
-    else if (!agent || agent->status != AGENT_ACTIVE || (!registered && !agent_unchanged(agent, h)))
+    else if (!agent || agent->status != AGENT_ACTIVE || (!registered && !hello_is_known(agent, h)))
         hello_register(a, l, h);
     else
         link_welcome(a, l, h);

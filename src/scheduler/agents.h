@@ -19,6 +19,8 @@ void agents_close(struct agents *a, void (*closed)(void *ctx), void *ctx);
 
 /* The role or the known leader changed: links of the old term are unwelcome; everyone warm is told who leads. */
 void agents_leader_changed(struct agents *a);
+/* The masters are others than before: welcomed agents are told. */
+void agents_members_changed(struct agents *a);
 /* We are current: Hellos that wait are served. */
 void agents_current(struct agents *a);
 /* Pings, silent links, agents that stay away. */

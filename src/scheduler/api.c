@@ -165,7 +165,7 @@ void call_reply_elsewhere(const struct call *call) {
 enum gate { GATE_OPEN, GATE_REDIRECT, GATE_WAIT };
 
 static enum gate leader_gate(const struct master *m, const char **ret_leader) {
-    if (m->current) return GATE_OPEN;
+    if (m->current) return replica_handing_over(m->replica) ? GATE_WAIT : GATE_OPEN;
     return master_leader_known(m, ret_leader, NULL) ? GATE_REDIRECT : GATE_WAIT;
 }
 
@@ -200,6 +200,8 @@ static bool request_serve(struct api *api, const struct http_request *r) {
         http_reply_text(r->exchange, 404, "Not found");
         return false;
     }
+    bool write = route->handler == api_admin && strcmp(r->method, "GET") != 0;
+    if (write && leader_gate(api->m, &leader) == GATE_WAIT) return true;
     if (route->flags & ROUTE_LEADER) {
         enum gate gate = leader_gate(api->m, &leader);
         if (gate == GATE_WAIT) return true;

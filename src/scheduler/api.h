@@ -63,5 +63,6 @@ void api_config(struct call *call, struct arena *arena); /* api_config.c: /concl
 void api_read(struct call *call);                        /* api_files.c: of /conclave/v1, what back-ups need */
 void api_snapshots(struct call *call);
 void api_snapshot(struct call *call);
+void api_members(struct call *call, struct arena *arena); /* api_members.c: /conclave/v1/members */
 
 #endif

@@ -6,6 +6,7 @@
  *   GET  log[?from=N&count=M]                committed entries of its log, raw
  *   GET  agents, tasks[?task=&framework=&limit=]
  *   GET  read, snapshots, snapshot           what back-ups need: api_files.c
+ *   GET, POST members                        api_members.c
  *   GET, PUT config                          api_config.c */
 #include "scheduler/api.h"
 
@@ -356,6 +357,8 @@ void api_admin(struct call *call) {
         admin_agents(call, &arena);
     else if (!strcmp(name, "/tasks"))
         admin_tasks(call, &arena);
+    else if (!strcmp(name, "/members"))
+        api_members(call, &arena);
     else if (!strcmp(name, "/config"))
         api_config(call, &arena);
     else if (!strcmp(name, "/read"))

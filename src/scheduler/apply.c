@@ -231,6 +231,7 @@ int state_apply(struct state *state, uint64_t term, uint64_t index, uint32_t n, 
     (void)term; /* decides nothing: the leader's own command carries it */
     *outcome->reason = '\0';
     outcome->framework = outcome->agent = outcome->task_count = 0;
+    outcome->member = 0;
     effects_clear(effects);
     if (!position_after(state, index, n))
         return err_set(err, ERR_CORRUPT, "position %" PRIu64 ".%u is not after %" PRIu64 ".%u", index, n,

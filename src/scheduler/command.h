@@ -40,7 +40,9 @@
     X(agent_returned, AgentReturned, 1)                                                                                \
     X(agent_unreachable, AgentUnreachable, 1)                                                                          \
     X(agent_gone, AgentGone, 1)                                                                                        \
-    X(framework_sweep, FrameworkSweep, 2)
+    X(framework_sweep, FrameworkSweep, 2)                                                                              \
+    X(member_add, MemberAdd, 2)                                                                                        \
+    X(member_remove, MemberRemove, 2)
 
 /* Fields that came later than their message: X(message of conclave.log in lower case, number of the field, level) */
 #define LEVEL_FIELDS(X) X(config_set, 2, 2) /* if_changed */

@@ -17,6 +17,7 @@
 #include "base/log.h"
 #include "scheduler/agents.h"
 #include "scheduler/api.h"
+#include "scheduler/members.h"
 #include "scheduler/command.h"
 #include "scheduler/level.h"
 #include "scheduler/obligations.h"
@@ -382,6 +383,39 @@ static void master_expire_frameworks(struct master *m) {
     }
 }
 
+/* ---- stopping ---- */
+
+static void hand_over_done(void *ctx, int status, const char *why) {
+    struct master *m = ctx;
+    log_event(status == 0 ? LOG_INFO : LOG_WARN, "handed_over", "ms=%" PRIu64 " status=%s why=\"%s\"",
+              clock_mono_ms() - m->stop_ms, status == 0 ? "ok" : err_name(status), why);
+    m->handed_over = true;
+    m->stop_ms = clock_mono_ms();
+    api_retry_held(m->api, m->stop_ms);
+}
+
+/* A leader that is told to stop hands over first; then it stays until it can say who leads, so that what it held is
+ * redirected. Each of the two takes an election timeout at most. */
+static void master_stop_step(struct master *m, uint64_t now_ms) {
+    const struct replica_change change = {.type = REPLICA_TRANSFER};
+    struct err err;
+    bool late = now_ms - m->stop_ms > m->config->replica.election_ms + REPLICA_DRAIN_MS;
+    if (m->role != REPLICA_LEADER && !m->handed_over) {
+        m->handed_over = true; /* we never led, or do no longer */
+        m->stop_ms = now_ms;
+    }
+    if (!m->handed_over) {
+        int rc = replica_handing_over(m->replica)
+                     ? 0
+                     : replica_change(m->replica, &change, hand_over_done, m, &err); /* ERR_BUSY: again in a moment */
+        if (rc == 0 || (rc == ERR_BUSY && !late)) return;
+        log_event(LOG_WARN, "stopping_as_leader", "why=\"%s\"", err.text);
+        uv_stop(m->loop);
+    } else if (late || (now_ms - m->stop_ms >= MASTER_LINGER_MS && master_leader_known(m, NULL, NULL))) {
+        uv_stop(m->loop);
+    }
+}
+
 static void master_tick(uv_timer_t *timer) {
     struct master *m = timer->data;
     CHECK_MAGIC(m, MASTER_MAGIC);
@@ -389,9 +423,11 @@ static void master_tick(uv_timer_t *timer) {
     api_retry_held(m->api, now);
     agents_tick(m->agents, now);
     tls_poll(m->tls, now, false);
+    if (m->stopping) master_stop_step(m, now);
     if (!m->current) return;
     sessions_tick(m->sessions, now);
     offers_tick(m->offers, now);
+    members_tick(m, now);
     master_expire_frameworks(m);
 }
 
@@ -431,10 +467,15 @@ struct master_signals {
 static void master_on_signal(uv_signal_t *handle, int number) {
     struct master *m = handle->data;
     CHECK_MAGIC(m, MASTER_MAGIC);
-    if (m->stopping) return;
-    m->stopping = true;
     log_event(LOG_INFO, "stopping", "signal=%d", number);
-    uv_stop(m->loop);
+    if (m->stopping || m->role != REPLICA_LEADER) { /* a second signal does not wait */
+        m->stopping = true;
+        uv_stop(m->loop);
+        return;
+    }
+    m->stopping = true;
+    m->stop_ms = clock_mono_ms();
+    master_stop_step(m, m->stop_ms);
 }
 
 static void master_on_hangup(uv_signal_t *handle, int number) {

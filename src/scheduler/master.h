@@ -27,8 +27,9 @@
 #include "scheduler/state.h"
 
 #define MASTER_MAGIC         0x4d535452u
-#define MASTER_HASHES        4096     /* applied positions whose state hash is remembered */
-#define MASTER_TICK_MS       50       /* timers are looked at this often */
+#define MASTER_HASHES        4096 /* applied positions whose state hash is remembered */
+#define MASTER_LINGER_MS     60 /* a leader that has handed over stays so long, for those who have yet to hear of it */
+#define MASTER_TICK_MS       50 /* timers are looked at this often */
 #define MASTER_SPARE_TICKETS 4096     /* kept for re-use */
 #define MESOS_VERSION        "1.11.0" /* what clients are told; ours is conclave_version beside it */
 
@@ -91,6 +92,11 @@ struct master {
     struct master_hash *hashes; /* ring of MASTER_HASHES, by index modulo */
     int exit_status;            /* of the process, once the loop ends */
     bool stopping;
+    uint64_t stop_ms;      /* when we were told to stop, or last got a step further */
+    bool handed_over;      /* leadership, if we had it, is another's */
+    bool member_call;      /* api_members.c has a change under way */
+    uint64_t members_told; /* members.c: configuration that agents have been told */
+    uint64_t members_look_ms, members_sweep_ms;
     uint64_t commands_applied, proposals, proposals_dropped;
     unsigned file_reads; /* of api_files.c, under way on libuv's pool */
     char refusal[200];   /* the text of the last ERR_LEVEL */

@@ -17,7 +17,7 @@ struct master_flags {
         history_tasks, level;
     uint64_t segment_mb, snapshot_mb;
     struct tls_files tls;
-    bool chaos, verbose, reinstall, skip_hold, hold_ends;
+    bool chaos, verbose, reinstall, skip_hold, hold_ends, join;
 };
 
 static int hex_digit(char c) {
@@ -115,6 +115,7 @@ static int config_make(const struct master_flags *f, struct master_config *ret, 
     r->reinstall = f->reinstall;
     r->skip_hold = f->skip_hold;
     r->hold_ends = f->hold_ends;
+    r->join = f->join;
     ret->agent_timeout_ms = f->agent_timeout_ms;
     ret->framework_reregister_timeout_ms = f->framework_timeout_ms;
     ret->history_tasks = f->history_tasks;
@@ -165,6 +166,8 @@ int master_main(int argc, char **argv) {
          "of a new cluster (the newest); `conclave config set level` raises it later"},
         {"segment-mb", FLAG_U64, &f.segment_mb, 1, 1024, false, "MB", "of a log segment (64)"},
         {"snapshot-mb", FLAG_U64, &f.snapshot_mb, 1, 65536, false, "MB", "of log between snapshots (64)"},
+        {"join", FLAG_BOOL, &f.join, 0, 0, false, "",
+         "wait to be added to a cluster (conclave members add tells id and flags); --peers may name us alone"},
         {"reinstall", FLAG_BOOL, &f.reinstall, 0, 0, false, "",
          "if the data is damaged or was given up as diverged: set it aside, get it anew from the leader"},
         TLS_FLAGS(f.tls),

@@ -203,6 +203,7 @@ void state_done(struct state *state) {
     blobs_done(&state->blobs);
     state_snapshot_end(state);
     command_arena_done(&state->arena);
+    members_done(state);
     free(state->leader.http);
     free(state->leader.link);
     free(state->leader.version);

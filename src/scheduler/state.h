@@ -80,17 +80,20 @@ enum mesos_reason {
 };
 
 /* Limits that apply keeps by itself: what would pass one is refused and changes nothing. */
-#define STATE_AGENTS_MAX     100000     /* ever registered */
-#define STATE_FRAMEWORKS_MAX 100000     /* not removed */
-#define STATE_TASKS_MAX      2000000    /* not completed */
-#define STATE_HISTORY_MAX    10000000   /* of config.history_tasks and config.history_frameworks */
-#define STATE_ROLES_MAX      32         /* of a framework */
-#define STATE_INFO_MAX       1048576    /* bytes of FrameworkInfo, AgentInfo */
-#define STATE_TEXT_MAX       4096       /* bytes of a name, user, principal, address, version */
-#define STATE_ID_MAX         255        /* bytes of a task, framework or agent id */
-#define STATE_TASK_BYTES_MAX 65536      /* TaskInfo + view */
-#define STATE_SWEEP_TASKS    500        /* tasks of a removed framework that one command deals with */
-#define STATE_SWEEP_PLACES   4000       /* and numbers that it passes to find them */
+#define STATE_AGENTS_MAX     100000   /* ever registered */
+#define STATE_FRAMEWORKS_MAX 100000   /* not removed */
+#define STATE_TASKS_MAX      2000000  /* not completed */
+#define STATE_HISTORY_MAX    10000000 /* of config.history_tasks and config.history_frameworks */
+#define STATE_ROLES_MAX      32       /* of a framework */
+#define STATE_INFO_MAX       1048576  /* bytes of FrameworkInfo, AgentInfo */
+#define STATE_TEXT_MAX       4096     /* bytes of a name, user, principal, address, version */
+#define STATE_ID_MAX         255      /* bytes of a task, framework or agent id */
+#define STATE_TASK_BYTES_MAX 65536    /* TaskInfo + view */
+#define STATE_SWEEP_TASKS    500      /* tasks of a removed framework that one command deals with */
+#define STATE_SWEEP_PLACES   4000     /* and numbers that it passes to find them */
+#define STATE_MEMBERS_MAX    32       /* masters that were added and not removed */
+#define STATE_MEMBER_ID_MAX  (UINT64_C(1) << 60)
+#define STATE_ADDRESS_MAX    127        /* bytes of a master's address */
 #define STATE_GRACE_DEFAULT  UINT64_MAX /* kill_grace_ms: the task's own */
 
 struct launch_id { /* position of the ACCEPT and ordinal in it; index 0: none */
@@ -206,6 +209,11 @@ struct config_record { /* see proto/conclave/log.proto, Config */
     uint32_t changed_n;
 };
 
+struct member_record { /* a master that was added; those that the cluster began with have no record */
+    uint64_t id;       /* never given twice */
+    char *peer, *http, *link;
+};
+
 struct state; /* opaque: tables are radix arrays of 64 KiB slabs (base/slab.h) indexed by number */
 
 /* Effects: hints of what a command made due, in order. A leader that is current acts on them at once; all of them can
@@ -250,6 +258,7 @@ struct outcome {
     enum outcome_code code;
     char reason[160];
     uint32_t framework, agent; /* subscribed or registered */
+    uint64_t member;           /* id that a MemberAdd gave */
     uint32_t task_count;       /* of an Accept, in its order */
     struct task_outcome tasks[OUTCOME_TASKS_MAX];
 };
@@ -340,6 +349,9 @@ const uint8_t *state_cluster_id(const struct state *state); /* 16 bytes, zero be
 const char *state_cluster_name(const struct state *state);  /* first 8 hexadecimal digits of it; ids begin with it */
 const struct leader_record *state_leader(const struct state *state);
 const struct config_record *state_config(const struct state *state);
+/* By id, or the one with the place `i` in the order of ids; NULL when there is none. */
+const struct member_record *state_member(const struct state *state, uint64_t id);
+const struct member_record *state_member_nth(const struct state *state, uint32_t i);
 
 /* By number or id; NULL when there is none (or no longer in the bounded history). */
 const struct agent *state_agent(const struct state *state, uint32_t number);

@@ -28,7 +28,7 @@ const char *globals_fault(const struct state *state) {
         return "leader from the future";
     if (state->agent_next == 0 || state->framework_next == 0 || state->task_next == 0 || state->sequence_next == 0)
         return "a counter is 0";
-    return NULL;
+    return members_fault(state);
 }
 
 const char *agent_fault(const struct state *state, const struct agent *agent) {

@@ -57,6 +57,9 @@ struct state {
     uint64_t task_next, sequence_next;
     uint32_t completed_last, removed_last; /* records that the last command put into the histories */
     uint64_t tasks_ever[TASK_STATES];
+    uint64_t member_last; /* highest id ever given to a master, or known of one that was removed */
+    uint32_t member_count;
+    struct member_record members[STATE_MEMBERS_MAX]; /* by id */
 
     /* records */
     struct slab_table agents, frameworks, tasks;
@@ -173,6 +176,14 @@ bool framework_fits(const struct framework *framework, const struct resources *w
 /* ---- snapshot.c ---- */
 /* The record changes or goes: a snapshot that is under way and has not written it yet does so now. */
 void epoch_save(struct state *state, enum record_kind kind, uint64_t number);
+
+/* ---- state_member.c: masters ---- */
+/* Appends a record; its id is above all others, and there is room. */
+void member_put(struct state *state, uint64_t id, const char *peer, const char *http, const char *link);
+void member_drop(struct state *state, uint32_t i);
+void members_done(struct state *state);
+/* NULL, or what is wrong. */
+const char *members_fault(const struct state *state);
 
 /* ---- state_check.c: what a record must be by itself and beside the records it names ---- */
 /* NULL, or what is wrong (static text). */

@@ -228,7 +228,21 @@ size_t record_of_globals(const struct state *state) {
     r.removed_last = state->removed_last;
     r.n_tasks_ever = TASK_STATES;
     r.tasks_ever = (uint64_t *)state->tasks_ever;
+    Conclave__Snapshot__Member members[STATE_MEMBERS_MAX], *rows[STATE_MEMBERS_MAX];
     size_t bound = NUMBERS_BYTES + strlen(leader.http) + strlen(leader.link) + strlen(leader.version);
+    r.has_member_last = state->member_last != 0;
+    r.member_last = state->member_last;
+    r.members = rows;
+    for (uint32_t i = 0; i < state->member_count; i++) {
+        const struct member_record *from = &state->members[i];
+        members[i] = (Conclave__Snapshot__Member)CONCLAVE__SNAPSHOT__MEMBER__INIT;
+        members[i].id = from->id;
+        members[i].peer = from->peer;
+        members[i].http = from->http;
+        members[i].link = from->link;
+        rows[r.n_members++] = &members[i];
+        bound += strlen(from->peer) + strlen(from->http) + strlen(from->link) + 40;
+    }
     return scratch_pack(state, &r.base, bound);
 }
 

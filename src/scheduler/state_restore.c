@@ -208,6 +208,11 @@ static int globals_take(struct state_loader *r, const Conclave__Snapshot__Global
     state->completed_last = m->completed_last;
     state->removed_last = m->removed_last;
     memcpy(state->tasks_ever, m->tasks_ever, sizeof state->tasks_ever);
+    if (m->n_members > STATE_MEMBERS_MAX || (m->level < 2 && (m->has_member_last || m->n_members)))
+        return corrupt(r, "masters");
+    state->member_last = m->member_last;
+    for (size_t i = 0; i < m->n_members; i++)
+        member_put(state, m->members[i]->id, m->members[i]->peer, m->members[i]->http, m->members[i]->link);
     const char *fault = globals_fault(state);
     return fault ? corrupt(r, fault) : 0;
 }

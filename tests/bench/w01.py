@@ -12,6 +12,7 @@ and "end" lines to a ledger that the cluster does not know of. A line of JSON on
   lost        tasks whose ACCEPT was answered 202 and that were then told LOST, GONE, DROPPED or ERROR
   refused     tasks whose ACCEPT was never answered and that were not launched
   killed      tasks told KILLED, which nobody asked for
+  odd         calls answered by something else than 202, 307 or 503
   doubled     tasks with more than one start in the ledgers, the first not ended; restarted: the first ended
 """
 import argparse
@@ -42,8 +43,16 @@ def base(host_port: str) -> tuple:
     return host, int(port)
 
 
+def addresses(masters: str) -> list:
+    """HOST:PORT,... or @FILE with that, read anew each time: masters come and go."""
+    if masters.startswith("@"):
+        with open(masters[1:], encoding="ascii") as file:
+            masters = file.read().strip()
+    return masters.split(",")
+
+
 class Framework:
-    def __init__(self, number: int, masters: list, ledger_dir: str, failover_timeout: float):
+    def __init__(self, number: int, masters: str, ledger_dir: str, failover_timeout: float):
         self.name, self.masters, self.ledger_dir = f"w01-{number}", masters, ledger_dir
         self.failover_timeout = failover_timeout
         self.lock = threading.Lock()
@@ -51,7 +60,7 @@ class Framework:
         self.live = {}              # task id -> "asked" | "accepted" | "told"
         self.unacked = collections.deque()  # (when due, agent id, task id, uuid)
         self.commits = collections.deque()
-        self.lost = self.refused = self.finished = self.killed = 0
+        self.lost = self.refused = self.finished = self.killed = self.odd = 0
         self.numbers = itertools.count()
 
     def committed(self) -> None:
@@ -72,7 +81,10 @@ class Framework:
             connection.request("POST", "/api/v1/scheduler", json.dumps(message),
                                {"Content-Type": "application/json", "Mesos-Stream-Id": stream_id})
             answer = connection.getresponse()
-            answer.read()
+            text = answer.read()
+            if answer.status not in (202, 307, 503):
+                self.odd += 1
+                print(f"{kind}: HTTP {answer.status}: {text[:200]}", file=sys.stderr)
             return answer.status == 202
         except (OSError, http.client.HTTPException):
             return False
@@ -176,9 +188,9 @@ class Framework:
             connection.close()
 
     def run_stream(self) -> None:
-        turn = itertools.cycle(self.masters)
-        while True:
-            self.subscribe(self.leader or next(turn))
+        for turn in itertools.count():
+            masters = addresses(self.masters)
+            self.subscribe(self.leader or masters[turn % len(masters)])
             time.sleep(0.005)
 
     def run_acks(self) -> None:
@@ -209,10 +221,10 @@ def ledgers(where: str) -> tuple:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("ledgers", help="a folder of their own")
-    parser.add_argument("masters", help="HOST:PORT,...")
+    parser.add_argument("masters", help="HOST:PORT,... or @FILE with that")
     parser.add_argument("--failover-timeout", type=float, default=600, help="seconds")
     options = parser.parse_args()
-    where, masters = options.ledgers, options.masters.split(",")
+    where, masters = options.ledgers, options.masters
     os.makedirs(where, exist_ok=True)
     frameworks = [Framework(number, masters, where, options.failover_timeout) for number in range(FRAMEWORKS)]
     for framework in frameworks:
@@ -227,7 +239,7 @@ def main() -> None:
                           "commits": sum(sum(at >= newest for at in list(f.commits)) for f in frameworks),
                           "in_flight": sum(len(f.unacked) for f in frameworks), "lost": sum(f.lost for f in frameworks),
                           "refused": sum(f.refused for f in frameworks), "finished": sum(f.finished for f in frameworks),
-                          "killed": sum(f.killed for f in frameworks),
+                          "killed": sum(f.killed for f in frameworks), "odd": sum(f.odd for f in frameworks),
                           "starts": starts, "doubled": doubled, "restarted": restarted}), flush=True)
 
 

@@ -192,6 +192,21 @@ struct made make_gone(uint32_t agent) {
     MAKE_END(agent_gone);
 }
 
+struct made make_member_add(const char *peer, uint64_t highest) {
+    MAKE_BEGIN(MemberAdd, MEMBER_ADD);
+    c.peer = (char *)peer;
+    c.http = (char *)"10.0.0.4:5050";
+    c.link = (char *)"10.0.0.4:5061";
+    c.highest = highest;
+    MAKE_END(member_add);
+}
+
+struct made make_member_remove(uint64_t id) {
+    MAKE_BEGIN(MemberRemove, MEMBER_REMOVE);
+    c.id = id;
+    MAKE_END(member_remove);
+}
+
 struct launch_room {
     Conclave__Log__TaskLaunch message;
     struct amounts amounts;

@@ -46,6 +46,8 @@ struct made make_agent(uint8_t who, struct make_amount total);
 struct made make_returned(uint32_t agent);
 struct made make_unreachable(uint32_t agent, uint64_t since);
 struct made make_gone(uint32_t agent);
+struct made make_member_add(const char *peer, uint64_t highest);
+struct made make_member_remove(uint64_t id);
 /* One task, valid offers. */
 struct made make_accept(uint32_t framework, uint32_t agent, const char *task_id, struct make_amount amount);
 struct make_task {

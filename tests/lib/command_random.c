@@ -167,6 +167,11 @@ struct made command_random(struct draw *draw, const struct state *state) {
     make_time(draw->cluster_ms - (below(draw, 16) == 0 ? 3 : 0), 1700000000000 + draw->cluster_ms);
     uint32_t kind = below(draw, 128);
     if (kind < 2 || !state_leader(state)->index) return make_leader(state_leader(state)->term + 1, CLUSTER);
+    if (kind == 127) { /* few masters come and go */
+        static const char *const peers[] = {"10.0.0.4:5060", "10.0.0.5:5060", "10.0.0.6:5060"};
+        if (below(draw, 2)) return make_member_add(peers[below(draw, 3)], below(draw, 5));
+        return make_member_remove(below(draw, 8));
+    }
     if (kind < 3) return random_config(draw, state);
     if (kind < 10) return random_subscribe(draw, state);
     if (kind < 16) return random_framework_end(draw, state);

@@ -6,7 +6,7 @@ target_link_libraries(conclave_state_world PUBLIC conclave_command_make PkgConfi
 
 conclave_test(test_tables SOURCES test_tables.c LIBS conclave_base)
 conclave_test(test_allocator SOURCES test_allocator.c LIBS conclave_core)
-foreach(name IN ITEMS cluster frameworks agents tasks snapshot random record)
+foreach(name IN ITEMS cluster members frameworks agents tasks snapshot random record)
   conclave_test(test_state_${name} SOURCES test_state_${name}.c LIBS conclave_state_world)
 endforeach()
 conclave_test(test_obligations SOURCES test_obligations.c LIBS conclave_state_world)
