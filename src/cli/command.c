@@ -17,7 +17,7 @@ static const struct command commands[] = {
     {"master", NULL, master_main, "run one of the masters"},
     {"agent", "ls", agent_ls_main, "the agents, what they have and what is used"},
     {"agent", NULL, agent_main, "run the agent of this host"},
-    {"dev", NULL, dev_main, "a cluster on this machine: up, status, kill, pause, resume, down, clean"},
+    {"dev", NULL, dev_main, "a cluster on this machine: up, status, kill, stop, pause, resume, down, clean"},
     {"members", "ls", members_ls_main, "who the masters are, who lags"},
     {"members", "add", members_add_main, "a new master, as a learner; prints how to start it"},
     {"members", "promote", members_promote_main, "a learner becomes a voter"},

@@ -248,7 +248,7 @@ static int dev_foreground(struct dev *d) {
 
 static int dev_verb(struct dev *d, const char *verb, const char *target) {
     if (!verb) return dev_foreground(d);
-    bool wants = !strcmp(verb, "kill") || !strcmp(verb, "pause") || !strcmp(verb, "resume");
+    bool wants = !strcmp(verb, "kill") || !strcmp(verb, "stop") || !strcmp(verb, "pause") || !strcmp(verb, "resume");
     if (wants != (target != NULL)) {
         fprintf(stderr,
                 wants ? "conclave: dev %s wants a node: leader, m1..m3, a1..a3\n"
@@ -259,11 +259,12 @@ static int dev_verb(struct dev *d, const char *verb, const char *target) {
     if (!strcmp(verb, "up")) return dev_up(d);
     if (!strcmp(verb, "status")) return dev_status(d);
     if (!strcmp(verb, "kill")) return dev_fault(&d->cluster, target, DEV_FAULT_KILL, d->o.output);
+    if (!strcmp(verb, "stop")) return dev_fault(&d->cluster, target, DEV_FAULT_STOP, d->o.output);
     if (!strcmp(verb, "pause")) return dev_fault(&d->cluster, target, DEV_FAULT_PAUSE, d->o.output);
     if (!strcmp(verb, "resume")) return dev_resume(d, target);
     if (!strcmp(verb, "down")) return dev_down(d);
     if (!strcmp(verb, "clean")) return dev_clean(d);
-    fprintf(stderr, "conclave: dev has no '%.20s'; it has up, status, kill, pause, resume, down, clean\n", verb);
+    fprintf(stderr, "conclave: dev has no '%.20s'; it has up, status, kill, stop, pause, resume, down, clean\n", verb);
     return EXIT_USAGE;
 }
 
@@ -280,8 +281,8 @@ int dev_main(int argc, char **argv) {
     struct err err = {0};
     int rest, code;
     if (options_parse(table, &d.o, argc, argv,
-                      "conclave dev [up|status|kill NODE|pause NODE|resume NODE|down|clean] [FLAGS]", 0, 2, &rest,
-                      &code))
+                      "conclave dev [up|status|kill NODE|stop NODE|pause NODE|resume NODE|down|clean] [FLAGS]", 0, 2,
+                      &rest, &code))
         return code;
     default_dir(dir, sizeof dir);
     if (dev_load(d.dir ? d.dir : dir, &d.cluster, &err)) return fail(&err);

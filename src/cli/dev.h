@@ -68,7 +68,7 @@ void dev_options(const struct dev_cluster *c, struct options *o);
 /* Waits until a leader is ready and `agents` agents are with it. */
 int dev_wait_ready(const struct dev_cluster *c, unsigned agents, unsigned timeout_ms, struct err *err);
 
-enum dev_fault_kind { DEV_FAULT_KILL, DEV_FAULT_PAUSE };
+enum dev_fault_kind { DEV_FAULT_KILL, DEV_FAULT_PAUSE, DEV_FAULT_STOP }; /* SIGKILL, SIGSTOP, SIGTERM */
 /* Does the fault to one node (a name, or "leader") and measures what follows; prints the timeline. Returns the exit
  * status. */
 int dev_fault(struct dev_cluster *c, const char *target, enum dev_fault_kind kind, enum output output);

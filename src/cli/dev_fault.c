@@ -219,7 +219,7 @@ int dev_fault(struct dev_cluster *c, const char *target, enum dev_fault_kind kin
     f.tasks = (Conclave__Admin__DevTasks)CONCLAVE__ADMIN__DEV_TASKS__INIT;
     f.out.ms = &f.ms;
     f.out.tasks = &f.tasks;
-    f.out.fault = (char *)(kind == DEV_FAULT_KILL ? "kill" : "pause");
+    f.out.fault = (char *)(kind == DEV_FAULT_KILL ? "kill" : kind == DEV_FAULT_STOP ? "stop" : "pause");
     dev_options(c, &o);
     arena_init(&arena, 1u << 30);
     Conclave__Admin__Status *s = status_gather(&o, 1000, &arena, &err);
@@ -229,7 +229,11 @@ int dev_fault(struct dev_cluster *c, const char *target, enum dev_fault_kind kin
         (void)snprintf(leader, sizeof leader, "127.0.0.%u:5050", 10 + (unsigned)(s->leader ? s->leader->id : 1));
         Conclave__Admin__Tasks *before = tasks_get(leader, &arena);
         f.t0_ms = clock_mono_ms();
-        rc = dev_node_signal(f.node, kind == DEV_FAULT_KILL ? SIGKILL : SIGSTOP, &err);
+        rc = dev_node_signal(f.node,
+                             kind == DEV_FAULT_KILL   ? SIGKILL
+                             : kind == DEV_FAULT_STOP ? SIGTERM
+                                                      : SIGSTOP,
+                             &err);
         while (rc == 0 && since(&f) < DEV_WAIT_MS && !fault_look(&f))
             (void)usleep(FAULT_POLL_MS * 1000);
         if (rc == 0) {

@@ -130,6 +130,28 @@ static void health_judge(Conclave__Admin__Status *s, const struct views *v, stru
     }
 }
 
+static bool is_asked(const struct options *o, const char *http) {
+    for (size_t i = 0; i < o->master_count; i++)
+        if (!strcmp(o->masters[i], http)) return true;
+    return false;
+}
+
+/* Members that came after the list of masters was written. */
+static void others_ask(const struct options *o, struct views *v, const Conclave__Admin__Status *best,
+                       const struct request *request, struct arena *arena) {
+    for (size_t i = 0; i < best->n_members && v->count < MASTERS_MAX; i++) {
+        const char *http = best->members[i]->http;
+        ProtobufCMessage *message = NULL;
+        struct answer answer;
+        struct err err;
+        if (!http || is_asked(o, http)) continue;
+        if (client_request(http, request, &answer) == 0 &&
+            answer_message(&answer, &conclave__admin__status__descriptor, arena, &message, &err) == 0)
+            v->items[v->count++] = (Conclave__Admin__Status *)message;
+        answer_done(&answer);
+    }
+}
+
 Conclave__Admin__Status *status_gather(const struct options *o, unsigned timeout_ms, struct arena *arena,
                                        struct err *err) {
     struct answer answers[MASTERS_MAX];
@@ -146,6 +168,8 @@ Conclave__Admin__Status *status_gather(const struct options *o, unsigned timeout
     }
     Conclave__Admin__Status *best = views_best(&v);
     if (!best) return NULL;
+    others_ask(o, &v, best, &request, arena);
+    best = views_best(&v);
     members_merge(best, &v);
     health_judge(best, &v, arena);
     return best;

@@ -118,6 +118,7 @@ static bool settle_once(struct guard *g) {
     vote_first_entry(g); /* before anybody hears of the new leader and proposes */
     if (g->dead) return false;
     vote_settle(g);
+    vote_first_committed(g);
     if (g->dead) return false;
     return writes_release(g, false) || held_deliver(g);
 }

@@ -145,6 +145,7 @@ struct guard {
     bool first_durable;
     uint64_t first_ms; /* when it was appended */
     struct raft_apply first_req;
+    raft_term told_term; /* of the last first entry whose commit the followers were told at once */
 
     struct queue results;  /* guard_held: results that wait for the first entry */
     struct queue requests; /* guard_held: requests that wait for older writes */
@@ -226,6 +227,8 @@ bool vote_answer(const struct guard *g, const struct raft_request_vote_result *a
 /* We are about to grant a pre-vote. */
 void vote_granted(struct guard *g);
 void vote_first_entry(struct guard *g);
+/* Our first entry is committed: a heartbeat at the next tick says so, for followers redirect only when they know it. */
+void vote_first_committed(struct guard *g);
 
 /* guard_read.c */
 void read_tick(struct guard *g);

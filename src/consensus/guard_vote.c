@@ -241,3 +241,11 @@ void vote_first_entry(struct guard *g) {
     g->first_term = 0;
     if (rv != RAFT_NOTLEADER) guard_die(g, GUARD_FATAL_UNAVAILABLE, "first entry refused: %s", raft_strerror(rv));
 }
+
+void vote_first_committed(struct guard *g) {
+    struct raft *r = g->r;
+    if (g->told_term == r->current_term || !leader_ready(g)) return;
+    g->told_term = r->current_term;
+    for (unsigned i = 0; i < r->configuration.n; i++)
+        r->leader_state.progress[i].last_send = 0;
+}

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "scheduler/api.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -62,11 +63,13 @@ void call_reply_text(const struct call *call, int status, const char *text) {
 }
 
 void call_reply_json(const struct call *call, const struct buf *body) {
-    const struct http_field type = {"Content-Type", "application/json"};
+    char index[24];
+    (void)snprintf(index, sizeof index, "%" PRIu64, call->index);
+    const struct http_field fields[] = {{"Content-Type", "application/json"}, {"Conclave-Index", index}};
     if (body->failed)
         call_unavailable(call->x, "The answer is too large");
     else
-        http_reply(call->x, 200, &type, 1, body->data, body->len);
+        http_reply(call->x, 200, fields, call->index ? 2 : 1, body->data, body->len);
 }
 
 void call_unavailable(struct http_exchange *x, const char *text) {
@@ -191,6 +194,62 @@ static void request_hold(struct api *api, const struct http_request *r) {
     http_exchange_on_closed(r->exchange, held_on_closed, held);
 }
 
+/* ---- reads that any master answers ---- */
+
+struct reading {
+    struct master *m;
+    const struct http_request *request; /* NULL once its connection is gone */
+    const struct route *route;
+    const char *rest;
+};
+
+static void read_now(struct master *m, const struct http_request *r, const struct route *route, const char *rest) {
+    struct call call = {.m = m, .request = r, .x = r->exchange, .rest = rest, .index = state_applied_index(m->state)};
+    if (call.index == 0)
+        call_unavailable(r->exchange, "Nothing has been applied here yet");
+    else
+        route->handler(&call);
+}
+
+static void reading_closed(void *ctx) {
+    ((struct reading *)ctx)->request = NULL;
+}
+
+static void reading_done(void *ctx, int status) {
+    struct reading reading = *(struct reading *)ctx;
+    free(ctx);
+    if (!reading.request) return;
+    http_exchange_on_closed(reading.request->exchange, NULL, NULL);
+    if (status)
+        call_unavailable(reading.request->exchange, "No leader could be asked");
+    else
+        read_now(reading.m, reading.request, reading.route, reading.rest);
+}
+
+/* A GET with Conclave-Read; false: the request has no such header. */
+static bool read_serve(struct api *api, const struct http_request *r, const struct route *route, const char *rest) {
+    const char *how = strcmp(r->method, "GET") ? NULL : http_request_header(r, "Conclave-Read");
+    if (!how) return false;
+    bool local = !strcmp(how, "local");
+    if (!local && strcmp(how, "linearizable")) {
+        http_reply_text(r->exchange, 400, "Conclave-Read: is neither local nor linearizable");
+        return true;
+    }
+    if (local) {
+        read_now(api->m, r, route, rest);
+        return true;
+    }
+    struct reading *reading = malloc(sizeof *reading);
+    if (!reading) {
+        call_unavailable(r->exchange, "Out of memory");
+        return true;
+    }
+    *reading = (struct reading){.m = api->m, .request = r, .route = route, .rest = rest};
+    http_exchange_on_closed(r->exchange, reading_closed, reading);
+    replica_read(api->m->replica, reading_done, reading);
+    return true;
+}
+
 /* Serves or refuses a request; true if it is still without an answer because no leader is known. */
 static bool request_serve(struct api *api, const struct http_request *r) {
     struct call call = {.m = api->m, .request = r, .x = r->exchange};
@@ -202,6 +261,7 @@ static bool request_serve(struct api *api, const struct http_request *r) {
     }
     bool write = route->handler == api_admin && strcmp(r->method, "GET") != 0;
     if (write && leader_gate(api->m, &leader) == GATE_WAIT) return true;
+    if ((route->flags & ROUTE_LEADER) && read_serve(api, r, route, call.rest)) return false;
     if (route->flags & ROUTE_LEADER) {
         enum gate gate = leader_gate(api->m, &leader);
         if (gate == GATE_WAIT) return true;

@@ -3,7 +3,12 @@
  *
  * Order of checks on Mesos paths: leader (307, 503), method, content type, body, rules, framework, stream; see the wire
  * reference in docs/API.md. While no leader is known a request is held at most API_HOLD_MS; then 307 or 503.
- * A call whose command was proposed is never answered 307: an unknown outcome is 503. */
+ * A call whose command was proposed is never answered 307: an unknown outcome is 503. While leadership is handed over
+ * calls and writes are held as if no leader were known.
+ *
+ * A GET of a Mesos path with the header `Conclave-Read: local` is answered by any master as it stands;
+ * `Conclave-Read: linearizable` when it has applied everything that was committed before (503 if it cannot know). Both
+ * answers carry Conclave-Index, the position they are of. */
 #ifndef CONCLAVE_SCHEDULER_API_H
 #define CONCLAVE_SCHEDULER_API_H
 
@@ -29,6 +34,7 @@ struct call {
     const struct http_request *request;
     struct http_exchange *x;
     const char *rest; /* path behind the matched route, "" or "/..." */
+    uint64_t index;   /* not 0: told as Conclave-Index, the position that a read with Conclave-Read was served at */
 };
 
 struct Conclave__Admin__Status;

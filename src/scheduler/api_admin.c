@@ -18,6 +18,7 @@
 #include "conclave/admin.pb-c.h"
 #include "scheduler/agents.h"
 #include "scheduler/events.h"
+#include "scheduler/members.h"
 #include "scheduler/offers.h"
 #include "wire/json.h"
 
@@ -76,9 +77,12 @@ static int status_members(const struct master *m, const struct replica_status *r
                           struct arena *arena) {
     ret->members = arena_alloc(arena, REPLICA_MEMBERS_MAX * sizeof *ret->members);
     if (!ret->members) return ERR_LIMIT;
+    struct member_view views[REPLICA_MEMBERS_MAX];
+    (void)members_view(m, r, views);
     for (unsigned i = 0; i < r->peer_count && i < REPLICA_MEMBERS_MAX; i++) {
         Conclave__Admin__Member *member = status_member(m, r, i, arena);
         if (!member) return ERR_LIMIT;
+        if (!member->http && views[i].http[0]) member->http = arena_text(arena, views[i].http);
         ret->members[ret->n_members++] = member;
     }
     return 0;

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""bench.py commit|failover|snapshot|catchup|soak: measures Conclave beside etcd on this machine's disk; see docs/TESTING.md.
+"""bench.py commit|failover|snapshot|catchup|soak|handover: measures Conclave beside etcd on this machine's disk; see docs/TESTING.md.
 
 Exit 0: measured (aims are judged by the reader). Exit 1: could not run, or a correctness counter is not 0.
 """
@@ -22,9 +22,9 @@ PEERS = ("conclave", "etcd")
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="./dev bench", description=__doc__.split("\n", 1)[0])
-    parser.add_argument("bench", choices=("commit", "failover", "snapshot", "catchup", "soak"))
+    parser.add_argument("bench", choices=("commit", "failover", "snapshot", "catchup", "soak", "handover"))
     parser.add_argument("--json", action="store_true", help="JSON Lines on stdout")
-    parser.add_argument("--rounds", type=int, help="failover: kills (100); commit: turns (3)")
+    parser.add_argument("--rounds", type=int, help="failover: kills (100); commit: turns (3); handover: hand-overs (50)")
     parser.add_argument("--freezes", type=int, help="failover: SIGSTOPs (20)")
     parser.add_argument("--seconds", type=int, help="commit: length of one load (10); snapshot: of each of two (30)")
     parser.add_argument("--tasks", type=int, help="snapshot: in the state (1,000,000); soak: in all (10,000,000)")
@@ -98,6 +98,12 @@ def run_endurance(options: argparse.Namespace, _names: list, printer: Printer) -
     return {"catchup": endurance.catchup, "soak": endurance.soak}[options.bench](options, printer)
 
 
+def run_handover(options: argparse.Namespace, _names: list, printer: Printer) -> int:
+    import handover     # of our own cluster
+    with make_peer("conclave", options.dir) as peer:
+        return handover.report(printer, peer, options.rounds or 50)
+
+
 def main() -> int:
     # So that the clusters are ended when the bench is.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
@@ -107,7 +113,7 @@ def main() -> int:
         printer = Printer(options.json, bench=options.bench, rev=revision(options.rehearsal), file_system=file_system(options.dir))
         names = [options.only] if options.only else list(PEERS)
         return {"failover": run_failover, "commit": run_commit, "snapshot": run_snapshot, "catchup": run_endurance,
-                "soak": run_endurance}[options.bench](options, names, printer)
+                "soak": run_endurance, "handover": run_handover}[options.bench](options, names, printer)
     except (CannotMeasure, TimeoutError) as error:
         talk(f"./dev bench: {error}")
         return 1

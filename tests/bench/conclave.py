@@ -190,6 +190,9 @@ class Conclave(Peer):
         """What the load said of itself last; see w01.py."""
         return self._seen
 
+    def hosts(self) -> list:
+        return self._masters
+
     def master_addresses(self) -> list:
         return [f"{host}:5050" for host in self._masters]
 

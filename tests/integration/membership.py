@@ -7,6 +7,7 @@ redirects, 503 and reconnects. Claims, on one cluster, in this order:
 
   requests that cannot be done are refused and change nothing: broken ones, unknown and impossible ids, one member twice, two
       changes at once, a change without a majority
+  a follower that is asked for a linearizable read answers with all that was acknowledged before, and not at all when alone
   three masters become five
   followers are restarted (N times)
   every master is restarted politely, the leader last (N times); no vote is lost, no election is waited for
@@ -171,7 +172,7 @@ class World:
 def refusals(w: World) -> str:
     before, term = w.members(), w.cluster.status()["term"]
     follower = next(node for node in w.cluster.masters if node is not w.leader())
-    taken = before[1]["peer"]
+    taken, refused = before[1]["peer"], 0
     for body, want in (("", 400), ("{", 400), ("[]", 400), ('{"verb":7}', 400), ('{"verb":"dance","id":1}', 400), ({"verb": "add"}, 400),
                        ({"verb": "add", "peer": ""}, 400), ({"verb": "add", "peer": "not an address:x"}, 400),
                        ({"verb": "add", "peer": "a" * 300}, 400), ({"verb": "add", "peer": f"{w.net}.99:5060", "id": 9}, 400),
@@ -182,6 +183,7 @@ def refusals(w: World) -> str:
                        ({"verb": "transfer", "id": 77}, 404), ({"verb": "remove", "id": int(w.leader().name[1:])}, 409)):
         status, text = w.ask(body)
         expect(status == want, f"{body}: HTTP {status} {text}, not {want}")
+        refused += 1
     expect(request(w.leader().host, "PUT", "/conclave/v1/members", "{}")[0] == 405, "PUT is not 405")
     expect(w.ask({"verb": "add", "peer": f"{w.net}.98:5060"}, follower.host)[0] == 307, "a follower does not redirect")
     for words, code in ((("remove", "x"), 64), (("add",), 64), (("remove",), 64), (("remove", "77"), 1), (("add", "--peer", taken), 1)):
@@ -219,7 +221,38 @@ def refusals(w: World) -> str:
     expect({member: row["role"] for member, row in w.members().items()} == {member: row["role"] for member, row in before.items()},
            f"the members changed: {before}")
     w.goes_on()
-    return f"27 requests refused, term {term} before"
+    return f"{refused} requests refused, and those of the CLI; term {term} before"
+
+
+def reads(w: World) -> str:
+    leader = w.leader()
+    followers, path = [node for node in w.cluster.masters if node is not leader], "/state-summary"
+    for node in followers:
+        expect(request(node.host, "GET", path)[0] == 307, "a follower serves without being asked to")
+        expect(request(node.host, "GET", path, headers={"Conclave-Read": "soon"})[0] == 400, "Conclave-Read: soon is not refused")
+    for number in range(40):
+        node = followers[number % 2]
+        status, _, _ = request(leader.host, "POST", "/conclave/v1/config", "{}")
+        expect(status == 200, f"a write: HTTP {status}")
+        told = int(w.cluster.status(leader)["applied"])     # at or behind the write
+        status, headers, body = request(node.host, "GET", path, headers={"Conclave-Read": "linearizable"})
+        expect(status == 200, f"a linearizable read of {node.name}: HTTP {status}")
+        expect(int(headers["Conclave-Index"]) >= told, f"{node.name} answers of {headers['Conclave-Index']}, {told} was acknowledged")
+        expect(len(json.loads(body)["slaves"]) == len(w.cluster.agents), "the answer is not the state")
+        status, headers, _ = request(node.host, "GET", path, headers={"Conclave-Read": "local"})
+        expect(status == 200 and int(headers["Conclave-Index"]) > 0, f"a local read: HTTP {status}")
+    leader.kill(signal.SIGSTOP)
+    followers[0].kill(signal.SIGSTOP)
+    try:    # alone it cannot know what was acknowledged
+        status, headers, _ = request(followers[1].host, "GET", path, headers={"Conclave-Read": "linearizable"})
+        expect(status == 503, f"alone, a linearizable read: HTTP {status} {headers}")
+        expect(request(followers[1].host, "GET", path, headers={"Conclave-Read": "local"})[0] == 200, "a local read needs others")
+    finally:
+        leader.kill(signal.SIGCONT)
+        followers[0].kill(signal.SIGCONT)
+    wait_until("one leader", 30, w.cluster.leader)
+    w.goes_on()
+    return "40 linearizable reads"
 
 
 def grow(w: World) -> str:
@@ -315,6 +348,7 @@ def main() -> int:
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     claims = (("what cannot be done is refused and changes nothing", refusals),
+              ("followers answer reads", reads),
               ("three masters become five", grow),
               ("followers are restarted", lambda w: follower_restarts(w, options.restarts)),
               ("every master is restarted politely", lambda w: rolling(w, options.rolling)),

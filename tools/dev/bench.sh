@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# ./dev bench commit|failover|snapshot|catchup|soak [--json] [ARG...]: figures beside etcd, on this machine's disk; tests/bench/bench.py.
+# ./dev bench commit|failover|snapshot|catchup|soak|handover [--json] [ARG...]: figures beside etcd, on this machine's disk; tests/bench/bench.py.
 set -euo pipefail
 source "$CONCLAVE_TOP/tools/dev/lib.sh"
 bash tools/dev/deps.sh build unit bench
