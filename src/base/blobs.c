@@ -68,6 +68,7 @@ static void region_new(struct blobs *b) {
 static struct blob_block *block_new(struct blobs *b, size_t class) {
     if (!b->empty) region_new(b);
     struct blob_block *block = b->empty;
+    CHECK(block);
     b->empty = block->next;
     uint32_t size = (uint32_t)(class + 1) * BLOB_UNIT;
     *block = (struct blob_block){.size = size, .count = (uint32_t)((BLOB_BLOCK - FIRST) / size)};
