@@ -56,7 +56,8 @@ struct peers_files {
                  void *data);
     void (*close)(void *source); /* no cb afterwards */
     /* A file of `size` bytes comes with `message`. cb says how many bytes of it are dealt with; at the end with the
-     * data that the message shall have (of raft_malloc, the receiver's); or with a status, and last. Not 0: not now. */
+     * data that the message shall have (of raft_malloc, the receiver's); or with a status, and last. ERR_EXISTS: it is
+     * not needed, the core may be asked at once and answers that; anything else but 0: not now. */
     int (*receive)(void *ctx, const struct raft_message *message, uint64_t size,
                    void (*cb)(void *data, int status, uint64_t bytes, struct raft_buffer *done), void *data);
     int (*receive_data)(void *ctx, const uint8_t *bytes, size_t len);

@@ -258,22 +258,31 @@ static void receive_cb(void *data, int status, uint64_t bytes, struct raft_buffe
     }
 }
 
-/* A place for the bytes; false: not now. One file at a time arrives; that of a later term comes first. */
-static bool install_place(struct inbound *in, const struct raft_message *message) {
+/* A place for the bytes: 0; ERR_EXISTS: they are not needed; else: not now. One file at a time arrives; that of a later
+ * term comes first. */
+static int install_place(struct inbound *in, const struct raft_message *message) {
     struct peers *p = in->peers;
     if (!files(in)) {
         in->memory = raft_malloc(in->size > 0 ? (size_t)in->size : 1);
-        return in->memory != NULL;
+        return in->memory != NULL ? 0 : ERR_NOMEM;
     }
     if (p->receiving && p->receiving->install.install_snapshot.term < message->install_snapshot.term) {
         struct inbound *older = p->receiving;
         install_drop(older);
         link_close(older->link);
     }
-    if (p->receiving || p->config.files.receive(p->config.files.ctx, message, in->size, receive_cb, in) != 0)
-        return false;
-    p->receiving = in;
-    return true;
+    if (p->receiving) return ERR_BUSY;
+    int rv = p->config.files.receive(p->config.files.ctx, message, in->size, receive_cb, in);
+    if (rv == 0) p->receiving = in;
+    return rv;
+}
+
+/* We have all that is in it. The core is told of it all the same, and answers so: a leader that has not heard our
+ * results would otherwise send it again for ever. */
+static void install_known(struct inbound *in) {
+    struct raft_buffer nothing = {.base = raft_malloc(8), .len = 8};
+    if (nothing.base) install_finish(in, &nothing);
+    link_close(in->link); /* the bytes that are on their way are not wanted */
 }
 
 static void install_begin(struct inbound *in, const uint8_t *payload, size_t len) {
@@ -290,13 +299,18 @@ static void install_begin(struct inbound *in, const uint8_t *payload, size_t len
     }
     in->size = size;
     in->received = 0;
-    if (!install_place(in, &message)) {
+    int rv = install_place(in, &message);
+    if (rv != 0 && rv != ERR_EXISTS) {
         peer_message_free(&message);
         link_close(in->link); /* it will try again */
         return;
     }
     in->install = message;
     in->installing = true;
+    if (rv == ERR_EXISTS) {
+        install_known(in);
+        return;
+    }
     struct raft_buffer nothing = {.base = in->memory};
     if (size > 0) return;
     in->memory = NULL;

@@ -318,7 +318,7 @@ static int file_receive(void *ctx, const struct raft_message *message, uint64_t 
     struct snapshot_id id = {.index = message->install_snapshot.last_index,
                              .term = message->install_snapshot.last_term};
     if (!r->store || r->closing || r->fatal.pending) return ERR_CLOSED;
-    if (id.index <= r->core.last_applied) return ERR_EXISTS; /* an old one that was on its way for long */
+    if (id.index <= r->core.last_applied) return ERR_EXISTS; /* the leader does not know how far we are */
     int rv = store_receive_begin(r->store, &id, size, file_received, r);
     if (rv != 0) return rv;
     r->received = cb;

@@ -106,6 +106,8 @@ static void removed_cb(void *ctx, uint64_t by, uint64_t index) {
     host->removed_index = index;
 }
 
+static struct peers_files files; /* of hosts that are opened from now on */
+
 static struct host *open_host(unsigned i, uint64_t id, const char *cluster) {
     struct host *host = &hosts[i];
     memset(host, 0, sizeof *host);
@@ -125,7 +127,8 @@ static struct host *open_host(unsigned i, uint64_t id, const char *cluster) {
                                   .vitals = vitals_cb,
                                   .told = told_cb,
                                   .introduced = introduced_cb,
-                                  .removed = removed_cb};
+                                  .removed = removed_cb,
+                                  .files = files};
     memcpy(config.cluster_id, cluster, strlen(cluster));
     struct err err;
     assert_int_equal(peers_open(&config, &host->peers, &err), 0);
@@ -432,6 +435,42 @@ static void a_snapshot_to_a_process_that_dies_fails_once(void **state) {
     free(data);
 }
 
+static int known_already(void *ctx, const struct raft_message *message, uint64_t size,
+                         void (*cb)(void *data, int status, uint64_t bytes, struct raft_buffer *done), void *data) {
+    (void)ctx, (void)message, (void)size, (void)cb, (void)data;
+    return ERR_EXISTS;
+}
+
+static int opens_nothing(void *ctx, const struct raft_message *message, void **ret_source, uint64_t *ret_size) {
+    (void)ctx, (void)message, (void)ret_source, (void)ret_size;
+    return RAFT_CORRUPT;
+}
+
+static void a_snapshot_that_is_not_needed_is_told_to_the_core_without_its_bytes(void **state) {
+    (void)state;
+    open_host(0, 1, "c");
+    files = (struct peers_files){.open = opens_nothing, .receive = known_already};
+    open_host(1, 2, "c");
+    files = (struct peers_files){0};
+    knows(&hosts[0], 2);
+    knows(&hosts[1], 1);
+    WAIT_FOR(connected(&hosts[0], 2) && connected(&hosts[1], 1), 2000);
+    size_t len = 64u << 20;
+    uint8_t *data = calloc(1, len);
+    struct raft_message m = snapshot(data, len);
+    struct sent sent = {0};
+    struct raft_io_send req = {.data = &sent};
+    assert_int_equal(peers_send(hosts[0].peers, &m, &req, sent_cb), 0);
+    WAIT_FOR(sent.calls == 1 && hosts[1].messages == 1, 5000);
+    assert_int_equal(hosts[1].last.type, RAFT_IO_INSTALL_SNAPSHOT);
+    assert_int_equal(hosts[1].data_len, 8);
+    assert_int_equal(peers_counters(hosts[1].peers)->malformed, 0);
+    free(hosts[1].data);
+    hosts[1].data = NULL;
+    raft_configuration_close(&m.install_snapshot.conf);
+    free(data);
+}
+
 /* A bare connection that speaks whatever the test wants. */
 struct raw {
     struct link *link;
@@ -557,6 +596,8 @@ static int tls_tests(void) {
         cmocka_unit_test_setup_teardown(a_lost_connection_of_a_living_process_is_no_death, setup, teardown),
         cmocka_unit_test_setup_teardown(a_snapshot_arrives_whole_beside_messages, setup, teardown),
         cmocka_unit_test_setup_teardown(a_snapshot_to_a_process_that_dies_fails_once, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_snapshot_that_is_not_needed_is_told_to_the_core_without_its_bytes, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(nobody_speaks_for_another_node_than_its_certificates, setup, teardown),
         cmocka_unit_test_setup_teardown(without_tls_nobody_gets_to_a_member_that_has_it, setup, teardown),
     };
@@ -589,6 +630,8 @@ static int plain_tests(void) {
         cmocka_unit_test_setup_teardown(a_lost_connection_of_a_living_process_is_no_death, setup, teardown),
         cmocka_unit_test_setup_teardown(a_snapshot_arrives_whole_beside_messages, setup, teardown),
         cmocka_unit_test_setup_teardown(a_snapshot_to_a_process_that_dies_fails_once, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_snapshot_that_is_not_needed_is_told_to_the_core_without_its_bytes, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(frames_without_a_hello_and_damaged_ones_cut_the_connection, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
