@@ -208,13 +208,22 @@ void wire_file(struct host *h, void *data) {
     free(p);
 }
 
-/* What the other side of its transfers will notice is said by the next packet that is passed; one that waits for the
- * dead process hears it here. */
+static uint64_t noticed(struct cluster *c) {
+    return rng_between(&c->rng, BROKEN_MIN_MS * MS, BROKEN_MAX_MS * MS);
+}
+
+/* Both its own sender and those that receive from it hear of its end. */
 void file_forget(struct host *h) {
-    if (h->peers->receiving != NULL) {
-        struct transfer *t = h->peers->receiving;
+    struct cluster *c = h->c;
+    struct transfer *t = h->peers->receiving;
+    if (t != NULL) {
         h->peers->receiving = NULL;
         t->receiving = false;
-        post(t, false, STEP_BROKEN, NULL, 0, rng_between(&h->c->rng, BROKEN_MIN_MS * MS, BROKEN_MAX_MS * MS));
+        post(t, false, STEP_BROKEN, NULL, 0, noticed(c));
+    }
+    for (unsigned i = 0; i < c->host_count; i++) {
+        struct host *other = &c->hosts[i];
+        t = other->up && other != h && other->peers != NULL ? other->peers->receiving : NULL;
+        if (t != NULL && t->from == (unsigned)h->id - 1) post(t, true, STEP_BROKEN, NULL, 0, noticed(c));
     }
 }

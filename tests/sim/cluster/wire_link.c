@@ -136,14 +136,26 @@ int peers_member_set(struct peers *p, uint64_t id, const char *address, struct e
     return 0;
 }
 
+/* Who is forgotten is cut off: it dials again, and shows who the members are. */
+static void cut_off(struct peers *p, uint64_t id) {
+    struct host *other = &p->h->c->hosts[id - 1];
+    struct wire_member *us = other->up && other->peers != NULL ? wire_member(other->peers, p->h->id) : NULL;
+    if (us == NULL || us->life != p->h->life) return;
+    us->life = 0;
+    wire_dial(other->peers, us, 1 * MS);
+}
+
 void peers_members_keep(struct peers *p, const uint64_t *ids, unsigned n) {
     unsigned kept = 0;
-    for (unsigned i = 0; i < p->count; i++)
-        for (unsigned k = 0; k < n; k++)
-            if (ids[k] == p->members[i].id) {
-                p->members[kept++] = p->members[i];
-                break;
-            }
+    for (unsigned i = 0; i < p->count; i++) {
+        bool wanted = false;
+        for (unsigned k = 0; k < n && !wanted; k++)
+            wanted = ids[k] == p->members[i].id;
+        if (wanted)
+            p->members[kept++] = p->members[i];
+        else
+            cut_off(p, p->members[i].id);
+    }
     p->count = kept;
 }
 
