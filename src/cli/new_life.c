@@ -27,15 +27,25 @@ int life_of(const struct state *state, uint64_t index, uint64_t term, struct lif
     return 0;
 }
 
+static bool member_stays(void *ctx, uint64_t id, const char *peer) {
+    const struct archive *made = ctx;
+    for (unsigned i = 0; i < made->member_count; i++)
+        if (made->members[i].id == id && !strcmp(made->members[i].address, peer)) return true;
+    return false;
+}
+
 int life_begin(struct state *state, const struct life *life, const struct archive_member *members, unsigned count,
                struct archive *ret, struct err *err) {
     struct archive made = {.index = life->index, .term = life->term, .conf_index = life->index, .member_count = count};
     struct buf bytes;
+    uint64_t highest = 0;
     for (unsigned i = 0; i < count; i++) {
         made.members[i] = members[i];
         made.members[i].voter = true;
+        if (members[i].id > highest) highest = members[i].id;
     }
     state_begin_life(state, life->incarnation, life->index);
+    state_begin_members(state, member_stays, &made, highest);
     int rc = state_check(state, err);
     if (rc) return rc;
     buf_init(&bytes, STATE_BYTES_MAX);
@@ -57,7 +67,7 @@ static int member_parse(const char *part, size_t len, struct archive_member *ret
     text[len] = '\0';
     char *equals = strchr(text, '=');
     unsigned long long id = equals && *text >= '0' && *text <= '9' ? strtoull(text, &end, 10) : 0;
-    if (!equals || end != equals || id == 0 || id == UINT64_MAX)
+    if (!equals || end != equals || id == 0 || id > STATE_MEMBER_ID_MAX)
         return err_set(err, ERR_INVALID, "--peers: wants ID=HOST[:PORT],..., has '%.60s'", text);
     int rc = address_parse(equals + 1, PEER_PORT, 0, &address, err);
     if (rc) return err_wrap(err, "--peers");

@@ -8,6 +8,7 @@
  *    have used are left out;
  *  - terms jump by LIFE_TERM_STEP: a master that lived on elsewhere can win no election against the new ones, and takes
  *    their state over when it meets them.
+ *  - ids of masters that are added later begin STATE_LIFE_MEMBERS higher.
  * A restore of the same file gives the same bytes on every host, so that each master's folder can be made where it is.
  */
 #ifndef CONCLAVE_CLI_NEW_LIFE_H

@@ -318,6 +318,11 @@ void state_loader_free(struct state_loader *loader); /* NULL is harmless */
  * `incarnation` is higher than before, so that every fence of the lives before is void, and the state stands at entry
  * `index`, at or behind where it was. Not for masters: their state changes by commands only. */
 void state_begin_life(struct state *state, uint32_t incarnation, uint64_t index);
+/* Part of it: of the records of masters those stay for which keep says so. Ids that the lost life may have given to
+ * masters are passed over: the next one is more than STATE_LIFE_MEMBERS above all that are known and `highest`. */
+#define STATE_LIFE_MEMBERS 1000
+void state_begin_members(struct state *state, bool (*keep)(void *ctx, uint64_t id, const char *peer), void *ctx,
+                         uint64_t highest);
 
 /* Every record as its packed message of snapshot.proto: the globals, then agents, frameworks and tasks by number. cb
  * returns false to stop; the bytes are borrowed. */

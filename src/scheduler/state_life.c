@@ -10,6 +10,16 @@ void state_begin_life(struct state *state, uint32_t incarnation, uint64_t index)
     state->applied_n = 0;
 }
 
+void state_begin_members(struct state *state, bool (*keep)(void *ctx, uint64_t id, const char *peer), void *ctx,
+                         uint64_t highest) {
+    if (state->config.level < 2) return; /* no record of masters yet */
+    for (uint32_t i = state->member_count; i-- > 0;)
+        if (!keep(ctx, state->members[i].id, state->members[i].peer)) member_drop(state, i);
+    if (highest > state->member_last) state->member_last = highest;
+    uint64_t room = STATE_MEMBER_ID_MAX - state->member_last;
+    state->member_last += room < STATE_LIFE_MEMBERS ? room : STATE_LIFE_MEMBERS;
+}
+
 void state_records(const struct state *state,
                    bool (*cb)(void *ctx, enum state_record_kind kind, uint64_t number, const uint8_t *data, size_t len),
                    void *ctx) {

@@ -458,7 +458,7 @@ def a_lost_majority_is_recovered(w: World) -> None:
         framework.launch(f"five-{number}", f"echo start $$ >> {ledger}; exec sleep 1000")
     before = wait_until("the tasks have begun", 10, lambda: len(running(ledger)) == 3 and running(ledger))
     wait_until("every master has applied all", 10, c.same_applied)
-    leader = c.leader()
+    leader, hosts = c.leader(), [master.host for master in c.masters]
     survivors = [master for master in c.masters if master is not leader][:2]
     for master in c.masters:
         master.kill()
@@ -501,6 +501,22 @@ def a_lost_majority_is_recovered(w: World) -> None:
     check(all(tasks.get(f"five-{number}") == "TASK_RUNNING" for number in range(3)), tasks)
     again = Keeper(c.leader().host, "again")
     again.launch("again", "exec sleep 1000")
+    agreed(c)
+    third_master(c, next(host for host in hosts if host not in [master.host for master in survivors]))
+
+
+def third_master(c: Cluster, host: str) -> None:
+    """Two voters are what is left: another one is added, and catches up from the snapshot of the new life."""
+    added = json.loads(c.conclave("members", "add", "--peer", host, "-o", "json").stdout)
+    check(added["id"] > 1000, f"an id that the lost life may have given: {added}")
+    node = Node("third", host, c.where, [BINARY, "master", "--join", "--node", str(added["id"]), "--cluster-id", c.cluster_id, "--peers",
+                                         f"{added['id']}={host}", "--data-dir", str(c.where / "third")])
+    c.masters.append(node)
+    node.start()
+    wait_until("the third master is promoted", 60,
+               lambda: c.conclave("members", "promote", str(added["id"])).returncode == OK, pause=0.2)
+    wait_until("all masters have applied all", 20, c.same_applied)
+    check(len(c.status()["members"]) == 3 and all(member["role"] == "voter" for member in c.status()["members"]), c.status())
     agreed(c)
 
 

@@ -62,6 +62,41 @@ static void a_new_life_is_out_of_reach_of_the_old_one(void **unused) {
     state_free(state);
 }
 
+static uint64_t member_added(struct state *state, uint64_t index, const char *peer) {
+    struct outcome *outcome = malloc(sizeof *outcome);
+    struct effects effects = {0};
+    struct err err;
+    CHECK(outcome);
+    struct made made = make_member_add(peer, 3);
+    assert_int_equal(state_apply(state, 3, index, 0, made.data, made.len, outcome, &effects, &err), 0);
+    assert_int_equal(outcome->code, OUTCOME_OK);
+    uint64_t id = outcome->member;
+    effects_done(&effects);
+    free(outcome);
+    make_done();
+    return id;
+}
+
+/* Records of masters that are none in the new life, or are elsewhere, go; ids of the lost life are not given again. */
+static void masters_of_the_old_life_are_forgotten_but_not_their_ids(void **unused) {
+    (void)unused;
+    struct state *state = state_made();
+    struct life life = {0};
+    struct err err;
+    uint64_t stays = member_added(state, 10, "h4:5060"), moves = member_added(state, 11, "h5:5060");
+    uint64_t goes = member_added(state, 12, "h6:5060");
+    struct archive_member members[] = {{.id = stays, .address = "h4:5060"}, {.id = moves, .address = "elsewhere:5060"}};
+    struct archive archive = {0};
+    assert_int_equal(life_of(state, 12, 3, &life, &err), 0);
+    assert_int_equal(life_begin(state, &life, members, 2, &archive, &err), 0);
+    assert_non_null(state_member(state, stays));
+    assert_null(state_member(state, moves));
+    assert_null(state_member(state, goes));
+    assert_true(member_added(state, life.index + 1, "h7:5060") > goes + STATE_LIFE_MEMBERS);
+    archive_done(&archive);
+    state_free(state);
+}
+
 /* The same file gives the same bytes everywhere. */
 static void a_new_life_is_the_same_on_every_host(void **unused) {
     (void)unused;
@@ -208,6 +243,7 @@ static void peers_are_read_strictly(void **unused) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_new_life_is_out_of_reach_of_the_old_one),
+        cmocka_unit_test(masters_of_the_old_life_are_forgotten_but_not_their_ids),
         cmocka_unit_test(a_new_life_is_the_same_on_every_host),
         cmocka_unit_test(a_back_up_is_read_as_it_was_written_and_never_over_another),
         cmocka_unit_test(a_plan_that_was_changed_is_none),
