@@ -344,7 +344,7 @@ static int change_main(int argc, char **argv, const char *verb, const char *usag
         code = member_leave(&p, verb, id, &arena, &changed, &err);
     else
         code = change_simple(&p, verb, id, &arena, &changed, &err);
-    if (code)
+    if (code || !changed)
         code = fail(&err);
     else
         changed_print(&p, changed);
