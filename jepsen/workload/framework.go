@@ -271,6 +271,18 @@ func (f *Framework) offer(ctx context.Context, offer mesos.Offer) {
 	})
 	if !taken {
 		f.note(tasks, history.Fail)
+		f.again()
+	}
+}
+
+// again ends the stream: what came on it and could not be answered, an offer above all, would wait for ever; with the next
+// subscription it comes once more.
+func (f *Framework) again() {
+	f.mu.Lock()
+	stream := f.stream
+	f.mu.Unlock()
+	if stream != nil {
+		stream.Close()
 	}
 }
 
@@ -334,11 +346,14 @@ func (f *Framework) update(ctx context.Context, s *mesos.Status) {
 		return
 	}
 	status := *s
-	f.spawn(func() {
+	taken := f.spawn(func() {
 		f.call(ctx, "acknowledge", edn.Map{"task": status.TaskID.Value, "state": status.State, "uuid": status.UUID},
 			object{"type": "ACKNOWLEDGE", "acknowledge": object{"agent_id": value(status.AgentID.Value),
 				"task_id": value(status.TaskID.Value), "uuid": status.UUID}})
 	})
+	if !taken {
+		f.again()
+	}
 }
 
 // live is the number of tasks that may run. The lock is held.
@@ -370,9 +385,10 @@ func (f *Framework) pulse(ctx context.Context) {
 				}
 			}
 		}
-		connected := f.stream != nil
+		// A master that sleeps keeps each question until it times out: half of the room is for answers.
+		asks := f.stream != nil && len(f.slots) < inFlightMax/2
 		f.mu.Unlock()
-		if connected && (len(ids) > 0 || n%20 != 0) {
+		if asks && (len(ids) > 0 || n%20 != 0) {
 			f.spawn(func() { f.reconcile(ctx, ids) })
 		}
 	}
