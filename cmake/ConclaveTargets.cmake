@@ -10,6 +10,7 @@ target_include_directories(conclave_options INTERFACE "${PROJECT_SOURCE_DIR}/src
 target_compile_options(conclave_options INTERFACE
   -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla -Wformat=2
   -Wconversion -Wno-sign-conversion -fno-common -fstack-protector-strong
+  -fno-strict-aliasing # intrusive lists (base/queue.h): GCC 12 made an endless loop of one at -O2
   $<$<BOOL:${CONCLAVE_WERROR}>:-Werror>)
 if(CONCLAVE_ASAN)
   target_compile_options(conclave_options INTERFACE -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -g)
