@@ -29,10 +29,7 @@ static size_t id_field(uint8_t key, const char *id, uint8_t ret[FIELD_MAX]) {
     uint8_t *p = ret;
     *p++ = key;
     p = canonical_put_varint(p, inside);
-    *p++ = KEY_VALUE;
-    p = canonical_put_varint(p, len);
-    memcpy(p, id, len);
-    return (size_t)(p - ret) + len;
+    return (size_t)(canonical_put_bytes(p, KEY_VALUE, id, len) - ret);
 }
 
 /* The field that a mark stands for; 0: it stands for nothing here. */
