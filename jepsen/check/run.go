@@ -8,9 +8,14 @@ import (
 	"conclave/jepsen/history"
 )
 
-// noProcessEnded is the part of I-27 that is seen from outside: no master or agent ends unless the nemesis ended it.
+// noProcessEnded is the part of I-27 that is seen from outside: no master or agent ends unless the nemesis ended it. A master that
+// is no member any more is told so and ends with status 0; a stranger may be refused with another.
 func noProcessEnded(r *Run, at *report) {
 	for _, op := range r.Ops {
+		if how := op.Text("how"); op.F == "left" && op.Value["stranger"] != true && how != "exit status 0" && how != "signal: killed" &&
+			how != "runs" {
+			at.op(op, "a removed master ended in another way than with status 0: %s", how)
+		}
 		if op.F == "exited" {
 			at.op(op, "%s ended by itself: %s", op.Text("name"), op.Text("state"))
 		}

@@ -43,6 +43,13 @@ func (s *Site) NewProcess(hostName, name string, argv []string, exited func(p *P
 	return p, nil
 }
 
+// SetArgv changes what the next Start runs.
+func (p *Process) SetArgv(argv []string) {
+	p.mu.Lock()
+	p.argv = argv
+	p.mu.Unlock()
+}
+
 // Start starts the process; one that runs already is an error. nsenter replaces itself, so the pid is the program's.
 func (p *Process) Start() error { return p.StartUnder(nil) }
 

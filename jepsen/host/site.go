@@ -7,6 +7,7 @@ package host
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -174,6 +175,15 @@ func (s *Site) CutPort(name string, port int) error {
 // Dialer connects from one of the hosts.
 func (s *Site) Dialer(name string, timeout time.Duration) DialFunc {
 	return dialer(s.path(name), timeout)
+}
+
+// Command describes a program on a host that is not one of the processes: a tool, whose end its caller waits for. Whatever of it
+// is left when the site is closed is ended.
+func (s *Site) Command(ctx context.Context, name string, argv ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, "nsenter", append([]string{"--net=" + s.path(name), "--"}, argv...)...)
+	cmd.Dir = s.Dir
+	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=/nonexistent", "LC_ALL=C"}, s.Env...)
+	return cmd
 }
 
 // openCgroup makes a control group of the run, where that is possible: it only makes the teardown quicker.

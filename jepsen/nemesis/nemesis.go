@@ -58,6 +58,8 @@ var families = map[string]family{
 	"F-16": {[]string{"bit-flip", "torn-tail", "zeroed-sector", "lost-file", "old-copy"}, (*Nemesis).damage},
 	"F-17": {[]string{"lost-disk"}, (*Nemesis).damage},
 	"F-15": {[]string{"leader", "one"}, (*Nemesis).ioError},
+	"F-18": {[]string{"replace-leader", "ghosts", "grow", "unreachable", "demote", "stranger", "replace"}, (*Nemesis).members},
+	"F-19": {[]string{"any", "named"}, (*Nemesis).transfer},
 }
 
 // Families that exist, for messages.
@@ -74,6 +76,12 @@ func Families() string {
 func NeedsDisks(name string) bool {
 	name, _ = splitName(name)
 	return name == "F-13" || name == "F-14" || name == "F-15"
+}
+
+// ChangesMembers tells whether the family adds masters.
+func ChangesMembers(name string) bool {
+	name, _ = splitName(name)
+	return name == "F-18"
 }
 
 // split reads FAMILY or FAMILY/KIND, which allows that kind alone.
@@ -151,6 +159,7 @@ type Nemesis struct {
 	rng      *rand.Rand
 	ctx      context.Context
 	period   int
+	voters   int // as many as there were in the beginning
 	Done     int // periods that ran to their end
 
 	// After is called when a period is over; an error ends the plan. May be nil.
@@ -164,7 +173,7 @@ func New(cluster Cluster, recorder *history.Recorder, rng *rand.Rand) *Nemesis {
 
 // Run does the periods in order until ctx ends. An error is a fault of the harness, not of the system.
 func (n *Nemesis) Run(ctx context.Context, plan []Period) error {
-	n.ctx = ctx
+	n.ctx, n.voters = ctx, len(n.ids())
 	for i, p := range plan {
 		n.period = i + 1
 		if !n.sleep(p.Gap) {
@@ -223,18 +232,31 @@ func (n *Nemesis) leader() int {
 			break
 		}
 	}
-	return 1 + n.rng.Intn(n.cluster.Size())
+	return n.pick(n.ids())
+}
+
+// ids of the masters that are there.
+func (n *Nemesis) ids() []int {
+	if m, ok := n.cluster.(Membership); ok {
+		return m.Members()
+	}
+	out := []int{}
+	for id := 1; id <= n.cluster.Size(); id++ {
+		out = append(out, id)
+	}
+	return out
 }
 
 // targets chooses k masters, the leader first when wanted.
 func (n *Nemesis) targets(k int, withLeader bool) []int {
-	order := n.rng.Perm(n.cluster.Size())
+	ids := n.ids()
+	order := n.rng.Perm(len(ids))
 	out := make([]int, 0, k)
 	if withLeader {
 		out = append(out, n.leader())
 	}
 	for _, i := range order {
-		if id := i + 1; len(out) < k && (len(out) == 0 || id != out[0]) {
+		if id := ids[i]; len(out) < k && (len(out) == 0 || id != out[0]) {
 			out = append(out, id)
 		}
 	}
@@ -243,7 +265,7 @@ func (n *Nemesis) targets(k int, withLeader bool) []int {
 
 // choose turns a kind into masters.
 func (n *Nemesis) choose(kind string) []int {
-	size := n.cluster.Size()
+	size := len(n.ids())
 	switch kind {
 	case "leader":
 		return n.targets(1, true)

@@ -125,6 +125,9 @@ func TestEveryFaultIsUndone(t *testing.T) {
 	defer recorder.Close()
 	var plan []Period
 	for name, f := range families {
+		if name == "F-18" || name == "F-19" {
+			continue // members_test.go
+		}
 		for _, kind := range f.kinds {
 			plan = append(plan, Period{Family: name, Kind: kind, Length: 3 * time.Millisecond, Delay: time.Millisecond, Factor: 1, At: 7})
 		}

@@ -74,7 +74,7 @@ func (n *Nemesis) oneWay(p Period) error {
 	target := leader
 	if p.Kind == "deaf-follower" {
 		for target == leader {
-			target = 1 + n.rng.Intn(n.cluster.Size())
+			target = n.pick(n.ids())
 		}
 	}
 	var pairs [][2]int

@@ -9,7 +9,7 @@ func (n *Nemesis) partition(p Period) error {
 	case "leader":
 		side = n.choose("leader")
 	case "halves":
-		side = n.targets(n.cluster.Size()/2, n.rng.Intn(2) == 0)
+		side = n.targets(len(n.ids())/2, n.rng.Intn(2) == 0)
 	}
 	n.note("start", p, side, nil)
 	if err := n.cluster.Cut(split(side, n.cluster.Size())); err != nil {

@@ -7,6 +7,7 @@ package raftlog
 
 import (
 	"bufio"
+	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
@@ -21,7 +22,7 @@ import (
 const Folder = "dump"
 
 // Entry of the log. Commands are words: accept:TASK,TASK  kill:TASK  acknowledge:TASK:UUID  config:REREGISTER-MS
-// NUMBER-of-the-field.
+// NUMBER-of-the-field. Of a configuration they are its members: voter:ID  learner:ID  spare:ID.
 type Entry struct {
 	Index, Term int64
 	Type        int    // 1 commands, 2 barrier, 3 configuration
@@ -168,6 +169,33 @@ func Commands(data []byte) ([]string, error) {
 			return nil, fmt.Errorf("command %d of %d is malformed", i, count)
 		}
 		out, data = append(out, what), data[4+length:]
+	}
+	return out, nil
+}
+
+// Members of an entry of type 3, as libraft writes them: version (1 byte), count (8), and for each id (8), address with a zero
+// behind it, role (1).
+func Members(data []byte) ([]string, error) {
+	if len(data) < 9 || data[0] != 1 {
+		return nil, fmt.Errorf("not a configuration")
+	}
+	count := binary.LittleEndian.Uint64(data[1:])
+	data = data[9:]
+	var out []string
+	for i := uint64(0); i < count; i++ {
+		end := -1
+		if len(data) >= 8 {
+			end = bytes.IndexByte(data[8:], 0)
+		}
+		if end < 0 || len(data) < 8+end+2 {
+			return nil, fmt.Errorf("member %d of %d is cut off", i, count)
+		}
+		role := data[8+end+1]
+		if role > 2 {
+			return nil, fmt.Errorf("member %d has role %d", i, role)
+		}
+		out = append(out, fmt.Sprintf("%s:%d", []string{"learner", "voter", "spare"}[role], binary.LittleEndian.Uint64(data)))
+		data = data[8+end+2:]
 	}
 	return out, nil
 }

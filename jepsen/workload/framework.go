@@ -29,9 +29,10 @@ const (
 type Options struct {
 	Name     string
 	Policy   Policy
-	Masters  []string      // HOST:PORT, asked in turn
-	Calls    *mesos.Client // for calls
-	Streams  *mesos.Client // for subscriptions: gives up sooner
+	Masters  []string        // HOST:PORT, asked in turn
+	Now      func() []string // the same, as of now; may be nil
+	Calls    *mesos.Client   // for calls
+	Streams  *mesos.Client   // for subscriptions: gives up sooner
 	Recorder *history.Recorder
 	Seed     int64
 	Script   string  // path of the task's program
@@ -79,7 +80,11 @@ func (f *Framework) Run(ctx context.Context) {
 	go f.pulse(ctx)
 	backoff := 20 * time.Millisecond
 	for at := int(f.Seed); ctx.Err() == nil; at++ {
-		stream, err := f.Streams.Subscribe(ctx, f.Masters[at%len(f.Masters)], f.subscribeCall(), streamQuiet)
+		masters := f.Masters
+		if f.Now != nil {
+			masters = f.Now()
+		}
+		stream, err := f.Streams.Subscribe(ctx, masters[at%len(masters)], f.subscribeCall(), streamQuiet)
 		if err == nil {
 			if f.read(ctx, stream) {
 				backoff = 20 * time.Millisecond

@@ -45,6 +45,8 @@ type cluster struct {
 	mu      sync.Mutex
 	seen    map[int]status
 	damaged map[int]bool // masters that run on damaged data
+
+	members members
 }
 
 // status is what a master says of itself, as far as it is read here.
@@ -60,6 +62,7 @@ type status struct {
 	} `json:"agents"`
 	AgentsBack int `json:"agents_back"`
 	at         time.Time
+	node       int // its id
 	pid        int // that ran when it was asked
 }
 
@@ -76,6 +79,7 @@ func openCluster(o options, dir string, recorder *history.Recorder) (*cluster, e
 		links = append(links, masterAddr(i)+":5061")
 		c.http = append(c.http, masterAddr(i)+":5050")
 	}
+	hosts = append(hosts, c.spareHosts(o)...)
 	for i := 1; i <= o.agents; i++ {
 		hosts = append(hosts, host.Host{Name: fmt.Sprintf("a%d", i), Addr: agentAddr(i)})
 	}
@@ -89,11 +93,17 @@ func openCluster(o options, dir string, recorder *history.Recorder) (*cluster, e
 	c.monitor = mesos.NewClient(c.site.Dialer(clientHost, 300*time.Millisecond), 500*time.Millisecond)
 	c.reader = mesos.NewClient(c.site.Dialer(clientHost, time.Second), 10*time.Second)
 	exited := func(p *host.Process, state string) {
+		if c.leaving(p.Name) {
+			return
+		}
 		recorder.Event("run", "exited", edn.Map{"name": p.Name, "state": state})
 	}
 	c.certificates, err = makeCertificates(o.bin, filepath.Join(dir, "tls"))
 	for i := 1; i <= o.masters && err == nil; i++ {
 		err = c.addMaster(o, dir, i, strings.Join(peers, ","), exited)
+	}
+	if err == nil {
+		err = c.addSpares(o, dir, exited)
 	}
 	for i := 1; i <= o.agents && err == nil; i++ {
 		name := fmt.Sprintf("a%d", i)
@@ -107,7 +117,7 @@ func openCluster(o options, dir string, recorder *history.Recorder) (*cluster, e
 			"--resources", "cpus:32;mem:16384;disk:10000"}, tls...), exited)
 		c.agents = append(c.agents, p)
 	}
-	for _, p := range append(append([]*host.Process{}, c.masters...), c.agents...) {
+	for _, p := range append(append([]*host.Process{}, c.masters[:o.masters]...), c.agents...) {
 		if err == nil {
 			err = p.Start()
 		}
@@ -144,34 +154,38 @@ func (c *cluster) addMaster(o options, dir string, i int, peers string, exited f
 
 // watch asks every master for its status, and notes each change of what it says.
 func (c *cluster) watch(ctx context.Context) {
-	for i := range c.http {
-		go func(id int, addr string) {
-			for ctx.Err() == nil {
-				s := status{pid: c.masters[id-1].Pid()}
-				if err := c.monitor.Get(ctx, addr, "/conclave/v1/status", &s); err == nil {
-					c.heard(id, s)
-				}
-				sleep(ctx, 100*time.Millisecond)
-			}
-		}(i+1, c.http[i])
+	c.members.watching = ctx
+	for _, id := range c.Members() {
+		go c.watchOne(ctx, id)
 	}
 }
 
-func (s *status) leads(id int) bool { return s.Leader != nil && s.Leader.ID == id }
+func (c *cluster) watchOne(ctx context.Context, id int) {
+	for ctx.Err() == nil {
+		s := status{pid: c.masters[id-1].Pid(), node: c.nodeOf(id)}
+		if err := c.monitor.Get(ctx, c.http[id-1], "/conclave/v1/status", &s); err == nil {
+			c.heard(id, s)
+		}
+		sleep(ctx, 100*time.Millisecond)
+	}
+}
+
+// leads: it says so of itself.
+func (s *status) leads() bool { return s.Leader != nil && s.Leader.ID == s.node }
 
 func (c *cluster) heard(id int, s status) {
 	s.at = time.Now()
 	c.mu.Lock()
 	if c.damaged[id] {
 		c.mu.Unlock()
-		c.recorder.Event("monitor", "damaged-status", edn.Map{"node": id, "term": s.Term, "leads": s.leads(id), "commit": s.Commit})
+		c.recorder.Event("monitor", "damaged-status", edn.Map{"node": id, "term": s.Term, "leads": s.leads(), "commit": s.Commit})
 		return
 	}
 	before := c.seen[id]
 	c.seen[id] = s
 	c.mu.Unlock()
 	c.back(id, before, s)
-	if s.leads(id) && (!before.leads(id) || before.Term != s.Term) {
+	if s.leads() && (!before.leads() || before.Term != s.Term) {
 		c.recorder.Event("monitor", "leader", edn.Map{"node": id, "term": s.Term})
 	}
 }
@@ -207,7 +221,7 @@ func (c *cluster) leading() (int, status) {
 	defer c.mu.Unlock()
 	best, of := 0, status{}
 	for id, s := range c.seen {
-		if s.leads(id) && time.Since(s.at) < time.Second && s.Term >= of.Term {
+		if s.leads() && time.Since(s.at) < time.Second && s.Term >= of.Term {
 			best, of = id, s
 		}
 	}
@@ -308,7 +322,7 @@ func (c *cluster) heal() error {
 	if err := c.HealPorts(); err != nil {
 		return err
 	}
-	for id := 1; id <= c.Size(); id++ {
+	for _, id := range c.Members() {
 		_ = c.Resume(id)
 		if len(c.disks) > 0 {
 			if err := c.Free(id); err != nil {

@@ -19,7 +19,8 @@ func (t *test) dump(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, dumpLimit)
 	defer cancel()
 	target := int64(0)
-	for i := range t.cluster.http {
+	for _, id := range t.cluster.Members() {
+		i := id - 1
 		var s status
 		if err := t.ask(ctx, i, "/conclave/v1/status", &s); err != nil {
 			return err
@@ -28,7 +29,8 @@ func (t *test) dump(ctx context.Context) error {
 			target = s.Commit
 		}
 	}
-	for i := range t.cluster.http {
+	for _, id := range t.cluster.Members() {
+		i := id - 1
 		d := &raftlog.Dump{Name: fmt.Sprintf("m%d", i+1)}
 		for back := int64(0); back <= 2000; back += 500 {
 			h, err := t.hash(ctx, i, target-back, back == 0)
@@ -105,11 +107,15 @@ func (t *test) readLog(ctx context.Context, i int, d *raftlog.Dump, target int64
 		}
 		for _, e := range page.Entries {
 			entry := raftlog.Entry{Index: e.Index, Term: e.Term, Type: e.Type, Digest: raftlog.Digest(e.Data)}
-			if e.Type == 1 {
-				var err error
-				if entry.Commands, err = raftlog.Commands(e.Data); err != nil {
-					return fmt.Errorf("entry %d: %w", e.Index, err)
-				}
+			var err error
+			switch e.Type {
+			case 1:
+				entry.Commands, err = raftlog.Commands(e.Data)
+			case 3:
+				entry.Commands, err = raftlog.Members(e.Data)
+			}
+			if err != nil {
+				return fmt.Errorf("entry %d: %w", e.Index, err)
 			}
 			d.Entries = append(d.Entries, entry)
 			next = e.Index + 1

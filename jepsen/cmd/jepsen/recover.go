@@ -49,8 +49,9 @@ func (t *test) missing(since time.Time, target *int64) string {
 		return fmt.Sprintf("%d of %d agents", len(c.agents)-s.AgentsBack, len(c.agents))
 	}
 	var behind []string
+	members := c.Members()
 	c.mu.Lock()
-	for id := 1; id <= c.Size(); id++ {
+	for _, id := range members {
 		if have := c.seen[id]; have.at.Before(since) || have.Applied < *target {
 			behind = append(behind, fmt.Sprintf("m%d", id))
 		}

@@ -87,8 +87,9 @@ func (t *test) report(r *check.Run, failed error) int {
 // removeData: logs, ledgers and the history stay; the nodes' data is only of use when something went wrong.
 func (t *test) removeData() {
 	_ = os.RemoveAll(filepath.Join(t.path, "disk"))
-	for i := 1; i <= t.masters; i++ {
-		_ = os.RemoveAll(filepath.Join(t.path, fmt.Sprintf("m%d", i)))
+	masters, _ := filepath.Glob(filepath.Join(t.path, "m[0-9]*"))
+	for _, path := range masters {
+		_ = os.RemoveAll(path)
 	}
 	for i := 1; i <= t.agents; i++ {
 		_ = os.RemoveAll(filepath.Join(t.path, fmt.Sprintf("a%d", i)))

@@ -270,7 +270,7 @@ func (t *test) play(ctx context.Context) error {
 func (t *test) makeFrameworks() {
 	dial := t.cluster.site.Dialer(clientHost, time.Second)
 	add := func(name string, policy workload.Policy, failover float64) {
-		t.frameworks = append(t.frameworks, workload.New(workload.Options{Name: name, Policy: policy, Masters: t.cluster.http,
+		t.frameworks = append(t.frameworks, workload.New(workload.Options{Name: name, Policy: policy, Masters: t.cluster.http, Now: t.cluster.served,
 			Calls: mesos.NewClient(dial, 5*time.Second), Streams: mesos.NewClient(dial, 2*time.Second), Recorder: t.recorder,
 			Seed: t.seed + int64(len(t.frameworks)), Script: t.script, Failover: failover,
 			Commit: t.cluster.committed}))
@@ -327,6 +327,9 @@ func (t *test) startRegister(ctx context.Context) {
 		add(-1, false, 30*time.Millisecond)
 	}
 	for i := range t.cluster.http {
+		if i >= t.masters+sparesPinned {
+			break
+		}
 		add(i, false, 40*time.Millisecond)
 		add(i, true, 200*time.Millisecond)
 	}
