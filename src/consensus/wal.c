@@ -541,9 +541,12 @@ uint64_t wal_term_at(const struct wal *w, uint64_t index) {
 
 uint64_t wal_room(const struct wal *w) {
     uint64_t files = w->n_spares + (w->next_ready ? 1 : 0);
-    uint64_t rest = w->n_segments ? w->segments[w->n_segments - 1].bytes - w->offset : 0;
-    return rest - w->pending_bytes < rest ? rest - w->pending_bytes + files * w->config.segment_bytes
-                                          : files * w->config.segment_bytes;
+    uint64_t rest = w->n_segments && !w->final ? w->segments[w->n_segments - 1].bytes - w->offset : 0;
+    if (rest > w->pending_bytes)
+        rest -= w->pending_bytes;
+    else
+        rest = 0;
+    return rest + files * w->config.segment_bytes;
 }
 
 void wal_stats(const struct wal *w, struct wal_stats *ret) {

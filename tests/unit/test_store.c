@@ -462,6 +462,24 @@ static void a_snapshot_that_finds_no_space_says_so_and_changes_nothing(void **st
     end(&node);
 }
 
+static void the_room_of_an_idle_log_counts_the_rest_of_its_segment(void **state) {
+    (void)state;
+    struct node node = fresh();
+    struct store_space before, after;
+    node_bootstrap(&node);
+    fill(&node, 2, 10, 100);
+    node_settle(&node);
+    assert_int_equal(store_space(node.store, &before, NULL), 0);
+    assert_true(before.log_room % before.segment_bytes > 0);
+    node_append(&node, 1, 11, 100, NULL);
+    assert_int_equal(store_space(node.store, &after, NULL), 0);
+    assert_true(after.log_room < before.log_room); /* what waits for the disk takes its place already */
+    node_settle(&node);
+    assert_int_equal(store_space(node.store, &after, NULL), 0);
+    assert_int_equal(after.log_room, before.log_room - DISK_BLOCK);
+    end(&node);
+}
+
 static void an_idle_log_is_sealed_once(void **state) {
     (void)state;
     struct node node = fresh();
@@ -571,6 +589,7 @@ int main(void) {
         cmocka_unit_test(a_failed_write_ends_the_store_and_completes_nothing),
         cmocka_unit_test(a_full_disk_delays_appends_and_loses_none),
         cmocka_unit_test(a_snapshot_that_finds_no_space_says_so_and_changes_nothing),
+        cmocka_unit_test(the_room_of_an_idle_log_counts_the_rest_of_its_segment),
         cmocka_unit_test(an_idle_log_is_sealed_once),
         cmocka_unit_test(closing_completes_what_is_out_as_canceled_or_done),
         cmocka_unit_test(another_cluster_or_node_is_refused),
