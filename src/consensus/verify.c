@@ -20,9 +20,14 @@ static void pause_briefly(void) {
 
 /* ---- report ---- */
 
+/* The last place is kept for what weighs more than damage to the data, which is found last. */
 static void fault_add(struct verify_report *r, const struct fault *fault) {
+    bool weighs = fault->remedy == fault_remedy_newid || fault->remedy == fault_remedy_foreign;
     r->faults_total++;
-    if (r->n_faults < VERIFY_FAULTS_MAX) r->faults[r->n_faults++] = *fault;
+    if (r->n_faults + !weighs < VERIFY_FAULTS_MAX)
+        r->faults[r->n_faults++] = *fault;
+    else if (weighs)
+        r->faults[VERIFY_FAULTS_MAX - 1] = *fault;
 }
 
 static bool scan_fault(void *ctx, const struct fault *fault) {
@@ -129,12 +134,12 @@ static int verify_once(struct disk *disk, struct verify_report *r, struct err *e
     rv = log_verify(disk, r, &scan, err);
     if (rv == 0) rv = snapshots_verify(disk, r, &scan, &newest, err);
     /* Behind other damage only an old vote is worth telling: what the log lacks is known by then. */
-    bool alone = r->faults_total == 0;
-    if (rv == 0 && vote.version && !cross_check_vote(&vote, &scan, &fault) &&
-        (alone || fault.remedy == fault_remedy_newid))
+    bool alone = r->faults_total == 0, known = rv == 0 && vote.version != 0;
+    if (known && !cross_check_vote(&vote, &scan, &fault) && (alone || fault.remedy == fault_remedy_newid))
         fault_add(r, &fault);
-    else if (rv == 0 && vote.version && !cross_check_snapshot(&vote, &scan, newest.index ? &newest : NULL, &fault) &&
-             (alone || fault.remedy == fault_remedy_newid))
+    alone = r->faults_total == 0;
+    if (known && !cross_check_snapshot(&vote, &scan, newest.index ? &newest : NULL, &fault) &&
+        (alone || fault.remedy == fault_remedy_newid))
         fault_add(r, &fault);
     wal_scan_done(&scan);
     return rv;

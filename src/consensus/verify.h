@@ -26,7 +26,7 @@ struct verify_report {
     uint64_t groups, segments;
     uint64_t torn_bytes; /* would be cut from the end at the next start */
     uint64_t snapshot_index, snapshot_term, snapshots;
-    size_t n_faults; /* at most VERIFY_FAULTS_MAX are kept; more are counted in faults_total */
+    size_t n_faults; /* at most VERIFY_FAULTS_MAX are kept, among them what needs a new id; all are counted below */
     size_t faults_total;
     struct fault faults[VERIFY_FAULTS_MAX];
 };

@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "consensus/pins.h"
 #include "consensus/reinstall.h"
+#include "consensus/verify.h"
 #include "consensus/vote.h"
 #include "consensus/wal_format.h"
 
@@ -302,6 +303,67 @@ static void with_an_old_vote_a_node_is_not_reinstalled(void **state) {
     end(&node);
 }
 
+/* The log is gone, and with it what it knew of later votes; a snapshot still tells. */
+static void nor_when_only_a_snapshot_tells_of_a_later_vote(void **state) {
+    (void)state;
+    struct node node = used();
+    bool done;
+    int status;
+    size_t len;
+    uint8_t old[2 * DISK_BLOCK];
+    char names[128][DISK_NAME_MAX];
+    memcpy(old, sim_disk_data(node.disk, VOTE_FILE, &len), sizeof old);
+    assert_true(node_start(&node));
+    assert_int_equal(store_set_term(node.store, 8), 0);
+    node_append(&node, 8, 500, 100, &done);
+    node_settle(&node);
+    node_snapshot(&node, 14, 8, 1, 5, 500, &status);
+    node_settle(&node);
+    assert_int_equal(status, 0);
+    node_stop(&node);
+    sim_disk_poke(node.disk, VOTE_FILE, 0, old, sizeof old);
+    size_t n = sim_disk_names(node.disk, names, 128);
+    for (size_t i = 0; i < n; i++)
+        if (!strncmp(names[i], "log-", 4)) sim_disk_delete(node.disk, names[i]);
+    assert_int_equal(check(&node, true, &done), ERR_CORRUPT);
+    assert_non_null(strstr(node.err.text, "new id"));
+    assert_int_equal(count_names(&node, "aside-"), 0);
+    end(&node);
+}
+
+/* So much of the log is damaged that not all of it is listed: the old vote must not be lost among it. */
+static void nor_when_the_damage_is_too_much_to_list(void **state) {
+    (void)state;
+    struct node node = used();
+    bool done;
+    size_t len;
+    uint8_t old[2 * DISK_BLOCK];
+    char names[128][DISK_NAME_MAX];
+    struct verify_report report;
+    memcpy(old, sim_disk_data(node.disk, VOTE_FILE, &len), sizeof old);
+    assert_true(node_start(&node));
+    assert_int_equal(store_set_term(node.store, 8), 0);
+    for (unsigned i = 0; i < 120; i++) {
+        node_append(&node, 8, 500 + i, 100, &done);
+        node_settle(&node);
+    }
+    node_stop(&node);
+    sim_disk_poke(node.disk, VOTE_FILE, 0, old, sizeof old);
+    size_t n = sim_disk_names(node.disk, names, 128);
+    for (size_t i = 0; i < n; i++) {
+        uint64_t seq;
+        if (!wal_segment_name_parse(names[i], &seq) || seq > 18) continue;
+        for (unsigned block = 1; block < 8; block++)
+            sim_disk_flip(node.disk, names[i], block * DISK_BLOCK + 100, 2);
+    }
+    assert_int_equal(verify_run(sim_disk_face(node.disk), false, &report, &node.err), 0);
+    assert_true(report.faults_total > VERIFY_FAULTS_MAX);
+    assert_int_equal(check(&node, true, &done), ERR_CORRUPT);
+    assert_non_null(strstr(node.err.text, "new id"));
+    assert_int_equal(count_names(&node, "aside-"), 0);
+    end(&node);
+}
+
 /* Whatever the step at which it stops: afterwards the node is whole with its old vote, or barred in a higher term; a
  * start without the flag goes on; nothing is deleted. */
 static void a_crash_at_any_step_is_gone_on_with(void **state) {
@@ -358,6 +420,8 @@ int main(void) {
         cmocka_unit_test(diverged_data_needs_the_operator),
         cmocka_unit_test(without_its_vote_a_node_is_not_reinstalled),
         cmocka_unit_test(with_an_old_vote_a_node_is_not_reinstalled),
+        cmocka_unit_test(nor_when_only_a_snapshot_tells_of_a_later_vote),
+        cmocka_unit_test(nor_when_the_damage_is_too_much_to_list),
         cmocka_unit_test(a_crash_at_any_step_is_gone_on_with),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
