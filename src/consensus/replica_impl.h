@@ -199,6 +199,7 @@ struct replica {
     uint64_t space_since_ms;    /* of the level */
     bool space_handover;        /* to a voter with more room */
     uint64_t space_handover_ms; /* when it was last tried, 0 never */
+    uint64_t space_told_ms;     /* when it was last logged that a snapshot finds no room, 0 never */
     uint64_t entries_declined;  /* requests whose entries were left out */
 
     /* replica_vitals.c */
@@ -290,6 +291,8 @@ enum replica_space replica_space_judge(enum replica_space before, const struct s
 void replica_space_tick(struct replica *r, uint64_t now_ms);
 /* Not even what ends tasks fits into the log. */
 bool replica_log_full(const struct replica *r);
+/* Whether the file of a snapshot of so many bytes may begin to arrive. */
+bool replica_space_receives(const struct store_space *space, uint64_t bytes);
 /* Whether the core may have the message; takes entries out of one that would be too much for the disk. */
 bool replica_space_passes(struct replica *r, struct raft_message *message);
 

@@ -22,10 +22,11 @@
 #include "base/mutant.h"
 #include "consensus/replica_impl.h"
 
-#define NEVER       0xffffffffu
-#define BIT_BYTES   (16u << 10)  /* of the state, between two looks at the clock */
-#define FEED_BYTES  (256u << 10) /* handed to the store at a time */
-#define TOKEN_BYTES 8u           /* what the core is given */
+#define NEVER        0xffffffffu
+#define BIT_BYTES    (16u << 10)  /* of the state, between two looks at the clock */
+#define FEED_BYTES   (256u << 10) /* handed to the store at a time */
+#define TOKEN_BYTES  8u           /* what the core is given */
+#define ROOM_TELL_MS 10000u       /* between two lines about a snapshot that finds no room */
 
 /* ---- when ---- */
 
@@ -312,6 +313,17 @@ static void file_received(void *data, int status, uint64_t bytes, const struct s
     r->received(r->received_data, status, bytes, done.base ? &done : NULL);
 }
 
+/* ERR_LIMIT: the sender tries again. */
+static int room_check(struct replica *r, uint64_t size) {
+    struct store_space space;
+    uint64_t now = clock_mono_ms();
+    if (store_space(r->store, &space, NULL) != 0 || replica_space_receives(&space, size)) return 0;
+    if (r->space_told_ms != 0 && now - r->space_told_ms < ROOM_TELL_MS) return ERR_LIMIT;
+    r->space_told_ms = now;
+    log_event(LOG_WARN, "snapshot_no_room", "bytes=%" PRIu64 " free=%" PRIu64, size, space.free_bytes);
+    return ERR_LIMIT;
+}
+
 static int file_receive(void *ctx, const struct raft_message *message, uint64_t size,
                         void (*cb)(void *data, int status, uint64_t bytes, struct raft_buffer *done), void *data) {
     struct replica *r = ctx;
@@ -319,7 +331,8 @@ static int file_receive(void *ctx, const struct raft_message *message, uint64_t 
                              .term = message->install_snapshot.last_term};
     if (!r->store || r->closing || r->fatal.pending) return ERR_CLOSED;
     if (id.index <= r->core.last_applied) return ERR_EXISTS; /* the leader does not know how far we are */
-    int rv = store_receive_begin(r->store, &id, size, file_received, r);
+    int rv = room_check(r, size);
+    if (rv == 0) rv = store_receive_begin(r->store, &id, size, file_received, r);
     if (rv != 0) return rv;
     r->received = cb;
     r->received_data = data;

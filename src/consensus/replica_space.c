@@ -3,7 +3,8 @@
  * one a leader hands over to who has more room, and what comes into the log must fit into the space that the log has
  * set aside: a follower takes no entries when less than a segment of that is left, a leader no commands when less than
  * a quarter is. So no write ever fails for lack of room. Above the hard mark there is room for a snapshot, which is
- * what frees the log. All of it ends by itself when there is room again. */
+ * what frees the log. One from the leader does the same, so it is received at any mark, if there is room for it and for
+ * a segment besides; once it is there it is installed. All of it ends by itself when there is room again. */
 #include <inttypes.h>
 
 #include "base/check.h"
@@ -109,10 +110,13 @@ bool replica_log_full(const struct replica *r) {
     return !majority_below(r, REPLICA_SPACE_FULL);
 }
 
+bool replica_space_receives(const struct store_space *space, uint64_t bytes) {
+    return space->free_bytes >= space->segment_bytes && space->free_bytes - space->segment_bytes >= bytes;
+}
+
 bool replica_space_passes(struct replica *r, struct raft_message *message) {
-    if (r->space_level < REPLICA_SPACE_HARD) return true;
-    if (r->space_level == REPLICA_SPACE_HARD) return message->type != RAFT_IO_INSTALL_SNAPSHOT;
-    if (message->type == RAFT_IO_INSTALL_SNAPSHOT) return false;
+    /* A snapshot is on our disk already, and its install is what gives room back: see replica_space_receives. */
+    if (r->space_level != REPLICA_SPACE_FULL) return true;
     if (message->type != RAFT_IO_APPEND_ENTRIES || message->append_entries.n_entries == 0) return true;
     /* What remains is a heartbeat: the leader is heard, and nothing is acknowledged. */
     struct raft_append_entries *args = &message->append_entries;

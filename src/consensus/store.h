@@ -140,7 +140,7 @@ typedef void (*store_receive_cb)(void *data, int status, uint64_t bytes, const s
 int store_receive_begin(struct store *s, const struct snapshot_id *id, uint64_t size, store_receive_cb cb, void *data);
 /* The next bytes, copied. At most SNAPSHOT_WINDOW bytes may be ahead of what `cb` told: the sender sees to that. */
 int store_receive_data(struct store *s, const uint8_t *bytes, size_t len);
-/* No callback comes afterwards. */
+/* No callback comes afterwards. What has come is removed; ERR_BUSY until then. */
 void store_receive_abandon(struct store *s);
 
 /* The loader that holds the state of this manifest: what the start has loaded, or what was received. Its owner now

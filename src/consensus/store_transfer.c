@@ -215,6 +215,33 @@ static void receive_work(void *data) {
     if (rv == 0 && r->offset == r->size) rv = receive_finish(s, &fault);
     buf_clear(&r->work);
     r->status = rv;
+    struct err err;
+    if (rv != 0) (void)disk_remove(s->config.disk, SNAPSHOT_ARRIVING, &err); /* else the next one does, or a start */
+}
+
+/* What has come of one that is given up goes, off the loop: it may have taken the room that the disk had. */
+static void receive_remove_work(void *data) {
+    struct store *s = data;
+    struct err err;
+    (void)disk_remove(s->config.disk, SNAPSHOT_ARRIVING, &err);
+}
+
+static void receive_removed(void *data) {
+    struct store *s = data;
+    s->receive.running = false;
+    receive_end(s);
+    store_close_try(s);
+}
+
+static void receive_give_up(struct store *s) {
+    struct store_receive *r = &s->receive;
+    if (r->offset == 0 || s->closing || s->dead) {
+        receive_end(s);
+        return;
+    }
+    r->running = true;
+    r->job = (struct disk_job){.work = receive_remove_work, .done = receive_removed, .data = s};
+    disk_run(s->config.disk, &r->job);
 }
 
 static void receive_go_on(struct store *s);
@@ -228,7 +255,7 @@ static void receive_done(void *data) {
     int status = r->status;
     r->running = false;
     if (r->abandoned || s->closing || s->dead) {
-        receive_end(s);
+        receive_give_up(s);
         store_close_try(s);
         return;
     }
@@ -296,9 +323,9 @@ int store_receive_data(struct store *s, const uint8_t *bytes, size_t len) {
 
 void store_receive_abandon(struct store *s) {
     struct store_receive *r = &s->receive;
-    if (!r->busy) return;
+    if (!r->busy || r->abandoned) return;
     r->abandoned = true;
-    if (!r->running) receive_end(s);
+    if (!r->running) receive_give_up(s);
 }
 
 /* ---- the end ---- */

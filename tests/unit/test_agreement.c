@@ -2,6 +2,7 @@
  * Whose state is wrong (agreement.h), and how full a disk is (replica_space.c). */
 #include "../lib/cmocka_all.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "consensus/agreement.h"
@@ -119,6 +120,29 @@ static void a_space_level_is_left_only_with_an_eighth_to_spare(void **state) {
     assert_int_equal(replica_space_judge(REPLICA_SPACE_FULL, &s), REPLICA_SPACE_HARD);
 }
 
+/* What a snapshot takes may be what brings the disk below the mark. */
+static void a_snapshot_that_has_arrived_is_installed_at_any_level(void **state) {
+    (void)state;
+    struct replica *r = calloc(1, sizeof *r);
+    assert_non_null(r);
+    for (int level = REPLICA_SPACE_OK; level <= REPLICA_SPACE_FULL; level++) {
+        struct raft_message install = {.type = RAFT_IO_INSTALL_SNAPSHOT};
+        r->space_level = (enum replica_space)level;
+        assert_true(replica_space_passes(r, &install));
+    }
+    free(r);
+}
+
+static void a_snapshot_arrives_if_a_segment_fits_besides(void **state) {
+    (void)state;
+    struct store_space s = {.segment_bytes = 100, .free_bytes = 300};
+    assert_true(replica_space_receives(&s, 200));
+    assert_false(replica_space_receives(&s, 201));
+    assert_false(replica_space_receives(&s, UINT64_MAX));
+    s.free_bytes = 99;
+    assert_false(replica_space_receives(&s, 0));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(marks_are_the_newest_position_and_the_newest_multiples),
@@ -127,6 +151,8 @@ int main(void) {
         cmocka_unit_test(without_a_majority_nobody_is_outvoted_but_it_is_told),
         cmocka_unit_test(hashes_of_another_kind_are_not_compared),
         cmocka_unit_test(a_space_level_is_left_only_with_an_eighth_to_spare),
+        cmocka_unit_test(a_snapshot_that_has_arrived_is_installed_at_any_level),
+        cmocka_unit_test(a_snapshot_arrives_if_a_segment_fits_besides),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

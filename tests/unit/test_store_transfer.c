@@ -167,7 +167,7 @@ static void a_sender_that_stops_anywhere_or_sends_damage_changes_nothing(void **
     struct node node = fresh();
     struct arrival a;
     struct rng rng;
-    size_t len;
+    size_t len, left;
     uint8_t *file = other_file(&theirs, 9000, &len);
     rng_seed(&rng, 1);
     for (size_t cut = 0; cut < len; cut += 1 + cut / 10) {
@@ -178,6 +178,7 @@ static void a_sender_that_stops_anywhere_or_sends_damage_changes_nothing(void **
         store_receive_abandon(node.store);
         node_settle(&node);
         assert_true(a.status == 0 && !a.whole);
+        assert_null(sim_disk_data(node.disk, SNAPSHOT_ARRIVING, &left));
     }
     for (unsigned round = 0; round < 400; round++) {
         size_t at = rng_below(&rng, len);
@@ -186,6 +187,7 @@ static void a_sender_that_stops_anywhere_or_sends_damage_changes_nothing(void **
         arrives(&node, file, len, &bad);
         assert_int_equal(bad.status, ERR_CORRUPT);
         assert_false(node.fatal);
+        assert_null(sim_disk_data(node.disk, SNAPSHOT_ARRIVING, &left));
         node_settle(&node);
         arrives(&node, file, len, &bad); /* the same again, not mended */
         assert_int_equal(bad.status, ERR_CORRUPT);
@@ -200,6 +202,28 @@ static void a_sender_that_stops_anywhere_or_sends_damage_changes_nothing(void **
     assert_null(store_loader_take(node.store, &a.manifest)); /* once */
     store_loader_drop(node.store, loader);
     node_settle(&node);
+    free(file);
+    end(&node);
+}
+
+static void one_that_finds_no_room_gives_back_what_it_took(void **state) {
+    (void)state;
+    struct node node = fresh();
+    struct store_space before, after;
+    struct arrival a;
+    size_t len;
+    uint8_t *file = other_file(&theirs, 9u << 20, &len);
+    sim_disk_set_capacity(node.disk, 8u << 20);
+    assert_int_equal(store_space(node.store, &before, NULL), 0);
+    arrives(&node, file, len, &a);
+    node_settle(&node);
+    assert_int_equal(a.status, ERR_LIMIT);
+    assert_false(node.fatal);
+    assert_int_equal(store_space(node.store, &after, NULL), 0);
+    assert_int_equal(after.free_bytes, before.free_bytes);
+    sim_disk_set_capacity(node.disk, 0);
+    arrives(&node, file, len, &a);
+    assert_true(a.whole);
     free(file);
     end(&node);
 }
@@ -350,6 +374,7 @@ int main(void) {
         cmocka_unit_test(no_space_in_the_middle_ends_it_and_nothing_else),
         cmocka_unit_test(one_that_is_given_up_leaves_nothing),
         cmocka_unit_test(a_sender_that_stops_anywhere_or_sends_damage_changes_nothing),
+        cmocka_unit_test(one_that_finds_no_room_gives_back_what_it_took),
         cmocka_unit_test(what_has_not_arrived_is_not_installed),
         cmocka_unit_test(a_file_that_is_sent_stays_until_it_was),
         cmocka_unit_test(a_file_that_has_rotted_is_not_sent),
