@@ -329,7 +329,7 @@ static int file_receive(void *ctx, const struct raft_message *message, uint64_t 
     struct replica *r = ctx;
     struct snapshot_id id = {.index = message->install_snapshot.last_index,
                              .term = message->install_snapshot.last_term};
-    if (!r->store || r->closing || r->fatal.pending) return ERR_CLOSED;
+    if (!r->store || r->closing || r->fatal.pending || r->hold) return ERR_CLOSED; /* in hold nothing is loaded */
     if (id.index <= r->core.last_applied) return ERR_EXISTS; /* the leader does not know how far we are */
     int rv = room_check(r, size);
     if (rv == 0) rv = store_receive_begin(r->store, &id, size, file_received, r);
