@@ -156,6 +156,8 @@ struct host {
     uint64_t restart_at_us; /* 0: not planned */
     /* as of the last step of this life */
     uint64_t seen_term, seen_commit;
+    uint64_t seen_voters[GUARD_MEMBERS_MAX]; /* of its configuration at the last look */
+    unsigned seen_voter_count;
     bool seen_leader, seen_candidate;
     uint64_t candidate_term;
     struct guard_counters counters; /* of finished lives */

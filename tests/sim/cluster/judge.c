@@ -128,16 +128,32 @@ static void judge_committed(struct host *h) {
     }
 }
 
-/* What a leader has just committed is on the disks of a majority of its voters. */
+static unsigned voters_of(const struct raft *r, uint64_t ret[GUARD_MEMBERS_MAX]) {
+    unsigned n = 0;
+    for (unsigned i = 0; i < r->configuration.n; i++)
+        if (r->configuration.servers[i].role == RAFT_VOTER && n < GUARD_MEMBERS_MAX)
+            ret[n++] = r->configuration.servers[i].id;
+    return n;
+}
+
+static unsigned disks_with(const struct host *h, raft_index index, raft_term term, const uint64_t *voters, unsigned n) {
+    unsigned have = 0;
+    for (unsigned i = 0; i < n; i++)
+        have += voters[i] <= h->c->host_count && medium_has(&h->c->hosts[voters[i] - 1], index, term);
+    return have;
+}
+
+/* What a leader has just committed is on the disks of a majority of its voters. Where one step has committed and then
+ * changed the configuration, the voters are those of before. */
 static void commit_by_disks(struct host *h) {
     const struct raft *r = &h->replica->core;
     raft_term term = log_term(&r->log, r->commit_index);
-    unsigned all = 0, have = 0;
-    for (unsigned i = 0; i < r->configuration.n; i++) {
-        const struct raft_server *server = &r->configuration.servers[i];
-        if (server->role != RAFT_VOTER) continue;
-        all++;
-        if (server->id <= h->c->host_count && medium_has(&h->c->hosts[server->id - 1], r->commit_index, term)) have++;
+    uint64_t voters[GUARD_MEMBERS_MAX];
+    unsigned all = voters_of(r, voters), have = disks_with(h, r->commit_index, term, voters, all);
+    bool changed = r->configuration_uncommitted_index > r->commit_index;
+    if (2 * have <= all && changed) {
+        all = h->seen_voter_count;
+        have = disks_with(h, r->commit_index, term, h->seen_voters, all);
     }
     if (2 * have <= all)
         cluster_red(h->c, "commit-quorum", "node %" PRIu64 " commits entry %llu, which %u of %u voters have on disk",
@@ -163,6 +179,7 @@ void judge_host(struct host *h) {
     h->seen_leader = r->state == RAFT_LEADER;
     h->seen_term = r->current_term;
     h->seen_commit = r->commit_index;
+    h->seen_voter_count = voters_of(r, h->seen_voters);
 }
 
 /* ---- messages ---- */

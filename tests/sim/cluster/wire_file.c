@@ -130,6 +130,19 @@ static void drop(struct transfer *t) {
     h->peers->config.files.receive_abandon(h->peers->config.files.ctx);
 }
 
+/* The core has the message, and the sender hears that it does. */
+static void deliver(struct transfer *t, struct raft_message *m, const struct raft_buffer *data) {
+    struct host *h = receiver(t);
+    m->server_id = t->from + 1;
+    m->server_address = t->c->hosts[t->from].address;
+    m->install_snapshot.data = *data;
+    cluster_note(t->c, h->id << 8 | 'i', m->install_snapshot.last_index, t->size, 0);
+    cluster_say(t->c, h, "<- n%u install term %llu last %llu/%llu, %u bytes", t->from + 1, m->install_snapshot.term,
+                m->install_snapshot.last_index, m->install_snapshot.last_term, (unsigned)t->size);
+    pass(t, false, STEP_INSTALLED, NULL, 0);
+    h->peers->config.message(h->peers->config.ctx, m);
+}
+
 static void taken(void *data, int status, uint64_t bytes, struct raft_buffer *done) {
     struct transfer *t = data;
     struct host *h = receiver(t);
@@ -146,15 +159,7 @@ static void taken(void *data, int status, uint64_t bytes, struct raft_buffer *do
         broken(t);
         return;
     }
-    t->message.server_id = t->from + 1;
-    t->message.server_address = t->c->hosts[t->from].address;
-    t->message.install_snapshot.data = *done;
-    cluster_note(t->c, h->id << 8 | 'i', t->message.install_snapshot.last_index, t->size, 0);
-    cluster_say(t->c, h, "<- n%u install term %llu last %llu/%llu, %u bytes", t->from + 1,
-                t->message.install_snapshot.term, t->message.install_snapshot.last_index,
-                t->message.install_snapshot.last_term, (unsigned)t->size);
-    pass(t, false, STEP_INSTALLED, NULL, 0);
-    h->peers->config.message(h->peers->config.ctx, &t->message);
+    deliver(t, &t->message, done);
 }
 
 static void begin(struct transfer *t) {
@@ -167,7 +172,16 @@ static void begin(struct transfer *t) {
     m.server_id = t->from + 1;
     m.server_address = t->c->hosts[t->from].address;
     bool stranger = wire_member(p, t->from + 1) == NULL && p->count > 0;
-    if (stranger || p->receiving != NULL || p->config.files.receive(p->config.files.ctx, &m, t->size, taken, t) != 0) {
+    int rv = stranger || p->receiving != NULL ? ERR_BUSY
+                                              : p->config.files.receive(p->config.files.ctx, &m, t->size, taken, t);
+    if (rv == ERR_EXISTS) { /* as peers_bulk.c: the core is told without the bytes, and says how far it is */
+        struct raft_buffer nothing = {.base = raft_malloc(8), .len = 8};
+        CHECK(nothing.base != NULL);
+        memset(nothing.base, 0, 8);
+        deliver(t, &m, &nothing);
+        return;
+    }
+    if (rv != 0) {
         peer_message_free(&m);
         broken(t);
         return;
