@@ -283,6 +283,8 @@ void replica_members_introduced(void *ctx, uint64_t from, const struct peer_memb
 void replica_members_removed(void *ctx, uint64_t by, uint64_t index);
 /* Goes on with a change, or ends it. */
 void replica_change_turn(struct replica *r);
+/* Leader: whether `id` hears us and has nearly all that we have, so that a hand-over to it is short. */
+bool replica_may_take_over(const struct replica *r, uint64_t id);
 /* Ends it with ERR_CLOSED. */
 void replica_change_close(struct replica *r);
 

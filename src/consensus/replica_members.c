@@ -211,7 +211,20 @@ static int check_leave(const struct replica *r, const struct standing *s, const 
     return check_quorum(s->voters - 1, s->alive - standing_alive(s, c->id), c, err);
 }
 
-static int check_transfer(const struct replica *r, const struct standing *s, uint64_t *target, struct err *err) {
+/* Until it has everything the core waits, and takes nothing new. */
+static bool standing_level(const struct standing *s, uint64_t id) {
+    const struct guard_peer_status *peer = standing_peer(s, id);
+    return peer && peer->match_index + REPLICA_TRANSFER_LAG_MAX >= s->guard.last_index;
+}
+
+bool replica_may_take_over(const struct replica *r, uint64_t id) {
+    struct standing s;
+    standing_take(r, &s);
+    return standing_alive(&s, id) && standing_level(&s, id);
+}
+
+static int check_transfer(const struct replica *r, const struct standing *s, bool force, uint64_t *target,
+                          struct err *err) {
     uint64_t furthest = 0;
     const struct raft_server *server = *target ? server_of(r, *target) : NULL;
     if (*target == r->config.node_id) return err_set(err, ERR_EXISTS, "member %" PRIu64 " leads already", *target);
@@ -220,6 +233,8 @@ static int check_transfer(const struct replica *r, const struct standing *s, uin
         return err_set(err, ERR_FORBIDDEN, "member %" PRIu64 " has no vote: promote it first", *target);
     if (server && !standing_alive(s, *target))
         return err_set(err, ERR_NO_QUORUM, "member %" PRIu64 " does not answer", *target);
+    if (server && !force && !standing_level(s, *target))
+        return err_set(err, ERR_FORBIDDEN, "member %" PRIu64 " is far behind: wait until it has caught up", *target);
     for (unsigned i = 0; *target == 0 && i < s->guard.peer_count; i++) {
         const struct guard_peer_status *peer = &s->guard.peers[i];
         if (!peer->voter || !standing_alive(s, peer->id) || (furthest && peer->match_index <= furthest)) continue;
@@ -241,7 +256,7 @@ static int check_change(const struct replica *r, const struct replica_change *c,
     standing_take(r, &s);
     *id = c->id;
     if (c->type == REPLICA_ADD) return check_add(r, c, err);
-    if (c->type == REPLICA_TRANSFER) return check_transfer(r, &s, id, err);
+    if (c->type == REPLICA_TRANSFER) return check_transfer(r, &s, c->force, id, err);
     const struct raft_server *server = server_of(r, c->id);
     if (server == NULL) return err_set(err, ERR_NOT_FOUND, "there is no member %" PRIu64, c->id);
     return c->type == REPLICA_PROMOTE ? check_promote(&s, server, c, err) : check_leave(r, &s, server, c, err);

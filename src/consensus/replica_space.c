@@ -42,7 +42,7 @@ static uint64_t roomier(const struct replica *r) {
         if (!peers_status(r->peers, server->id, &peer) || !peer.connected || !peer.heard) continue;
         uint64_t room =
             v->told.space == REPLICA_SPACE_OK ? UINT64_MAX / 2 + v->told.free_bytes / 2 : v->told.free_bytes / 2;
-        if (room <= most) continue;
+        if (room <= most || !replica_may_take_over(r, server->id)) continue;
         most = room;
         best = server->id;
     }

@@ -4,6 +4,7 @@
 #include "../lib/cmocka_all.h"
 
 #include "../lib/replica_cluster.h"
+#include "consensus/replica_impl.h"
 
 static struct cluster *start(unsigned members) {
     struct cluster *c = malloc(sizeof *c);
@@ -375,8 +376,36 @@ static void a_follower_reads_all_that_was_acknowledged_before(void **state) {
     stop(c);
 }
 
+/* Its disk is full: it hears heartbeats and takes no entries. */
+static void fill_up(struct node *node) {
+    node->replica->space_level = REPLICA_SPACE_FULL;
+    node->replica->space_ms = clock_mono_ms(); /* not looked at again for a moment */
+}
+
+static void one_that_is_far_behind_is_not_asked_to_lead(void **state) {
+    (void)state;
+    struct cluster *c = start(3);
+    struct node *leader = cluster_leader(c), *full = &c->nodes[leader->id % 3];
+    uint64_t goal = c->acked + REPLICA_TRANSFER_LAG_MAX + 50, until = clock_mono_ms() + 20000;
+    while (c->acked < goal) { /* an entry each */
+        assert_true(clock_mono_ms() < until);
+        assert_ptr_equal(cluster_leader(c), leader);
+        fill_up(full);
+        if (c->out == 0) (void)cluster_propose(c);
+        uv_run(&c->loop, UV_RUN_ONCE);
+    }
+    fill_up(full);
+    assert_int_equal(ask(c, REPLICA_TRANSFER, full->id, false), ERR_FORBIDDEN);
+    assert_false(replica_may_take_over(leader->replica, full->id));
+    change(c, REPLICA_TRANSFER, full->id); /* when it has room again, and everything */
+    assert_int_equal(cluster_leader(c)->id, full->id);
+    assert_intact(c);
+    stop(c);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(one_that_is_far_behind_is_not_asked_to_lead),
         cmocka_unit_test(three_become_five_and_three_others_under_load),
         cmocka_unit_test(a_member_that_was_away_lets_in_who_was_added_meanwhile),
         cmocka_unit_test(a_stranger_cannot_vote_append_or_disturb),
