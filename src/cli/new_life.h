@@ -6,8 +6,10 @@
  *  - the incarnation grows: agents obey no leader of before, and ids that are counted differ;
  *  - indexes jump by LIFE_INDEX_STEP: launches are named by their place in the log, and places that the lost life may
  *    have used are left out;
- *  - terms jump by LIFE_TERM_STEP: a master that lived on elsewhere can win no election against the new ones, and takes
- *    their state over when it meets them.
+ *  - terms jump by LIFE_TERM_STEP: a master that lived on elsewhere can win no election against the new ones.
+ *  - the folders are new ones with numbers of their own (consensus/pins.h): a master that lived on elsewhere and meets
+ *    them takes no part. If it is no member of the new life it is told so and ends; one that is, but whose folder was
+ *    not made anew, refuses those that it knew under other folders, which end with 4 until it is.
  *  - ids of masters that are added later begin STATE_LIFE_MEMBERS higher.
  * A restore of the same file gives the same bytes on every host, so that each master's folder can be made where it is.
  */
