@@ -200,6 +200,7 @@ var checkers = []struct {
 	{"I-02", logsAgree},
 	{"I-03", statesAgree},
 	{"I-04", durable},
+	{"I-05", replayAgrees},
 	{"I-07", noTaskLost},
 	{"I-08", noTaskTwice},
 	{"I-12", noDeposedLeader},

@@ -44,7 +44,8 @@ type Dump struct {
 	File    string // relative to the run's folder
 	First   int64
 	Entries []Entry
-	Hashes  []Hash
+	Hashes  []Hash // as the master told them
+	Rebuilt []Hash // as its folder gave them
 }
 
 // field of a protobuf message.
@@ -223,6 +224,9 @@ func Write(dir string, d *Dump) error {
 	for _, h := range d.Hashes {
 		fmt.Fprintf(out, "hash %d %s\n", h.Index, h.Hash)
 	}
+	for _, h := range d.Rebuilt {
+		fmt.Fprintf(out, "rebuilt %d %s\n", h.Index, h.Hash)
+	}
 	err = out.Flush()
 	if closed := file.Close(); err == nil {
 		err = closed
@@ -277,6 +281,8 @@ func (d *Dump) take(n int, words []string) error {
 		d.First = number
 	case words[0] == "hash" && len(words) == 3:
 		d.Hashes = append(d.Hashes, Hash{number, words[2], n})
+	case words[0] == "rebuilt" && len(words) == 3:
+		d.Rebuilt = append(d.Rebuilt, Hash{number, words[2], n})
 	case words[0] == "entry" && len(words) >= 5:
 		term, err1 := strconv.ParseInt(words[2], 10, 64)
 		kind, err2 := strconv.Atoi(words[3])

@@ -9,6 +9,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand"
+	"strings"
 	"sync"
 	"time"
 
@@ -37,6 +38,7 @@ type Options struct {
 	Seed     int64
 	Script   string  // path of the task's program
 	Failover float64 // failover_timeout, seconds
+	Pad      int     // bytes that each task's command is longer
 	Commit   func()  // called when a call is known to be committed; may be nil
 }
 
@@ -310,6 +312,9 @@ func (f *Framework) launch(ctx context.Context, offer mesos.Offer, tasks []*Task
 	for i, t := range tasks {
 		ids = append(ids, t.ID)
 		command := fmt.Sprintf("exec sh %s %s %d %.2f", f.Script, t.ID, number, seconds[i])
+		if f.Pad > 0 {
+			command += " #" + strings.Repeat("x", f.Pad)
+		}
 		infos = append(infos, object{"name": t.ID, "task_id": value(t.ID), "agent_id": value(offer.AgentID.Value),
 			"resources": []object{scalar("cpus", taskCpus), scalar("mem", taskMem)},
 			"command":   object{"shell": true, "value": command}})

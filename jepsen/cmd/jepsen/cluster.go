@@ -147,9 +147,17 @@ func (c *cluster) addMaster(o options, dir string, i int, peers string, exited f
 		return err
 	}
 	p, err := c.site.NewProcess(name, name, append([]string{o.bin, "master", "--data-dir", data, "--cluster-id", clusterID,
-		"--node", fmt.Sprint(i), "--peers", peers, "--segment-mb", segment}, tls...), exited)
+		"--node", fmt.Sprint(i), "--peers", peers, "--segment-mb", segment}, append(o.snapshots(), tls...)...), exited)
 	c.masters, c.data = append(c.masters, p), append(c.data, data)
 	return err
+}
+
+// snapshots are the flags of masters that make some during a run.
+func (o *options) snapshots() []string {
+	if o.snapshotMB == 0 {
+		return nil
+	}
+	return []string{"--snapshot-mb", fmt.Sprint(o.snapshotMB)}
 }
 
 // watch asks every master for its status, and notes each change of what it says.

@@ -44,9 +44,15 @@ func (t *test) dump(ctx context.Context) error {
 		if err := t.readLog(ctx, i, d, target); err != nil {
 			return fmt.Errorf("log of %s: %w", d.Name, err)
 		}
+		if err := t.rebuild(ctx, i, d); err != nil {
+			return fmt.Errorf("state of %s's folder: %w", d.Name, err)
+		}
 		if err := raftlog.Write(t.path, d); err != nil {
 			return err
 		}
+	}
+	if err := t.stopArchive(ctx, target); err != nil {
+		return err
 	}
 	t.recorder.Event("run", "dumped", edn.Map{"index": target})
 	return nil
@@ -81,17 +87,39 @@ func (t *test) hash(ctx context.Context, i int, index int64, wanted bool) (strin
 	return "", ctx.Err()
 }
 
+// logPage is an answer of /conclave/v1/log.
+type logPage struct {
+	First   int64 `json:"first"`
+	Entries []struct {
+		Index int64  `json:"index"`
+		Term  int64  `json:"term"`
+		Type  int    `json:"type"`
+		Data  []byte `json:"data"`
+	} `json:"entries"`
+}
+
+// to appends the entries to a dump.
+func (p *logPage) to(d *raftlog.Dump) error {
+	for _, e := range p.Entries {
+		entry := raftlog.Entry{Index: e.Index, Term: e.Term, Type: e.Type, Digest: raftlog.Digest(e.Data)}
+		var err error
+		switch e.Type {
+		case 1:
+			entry.Commands, err = raftlog.Commands(e.Data)
+		case 3:
+			entry.Commands, err = raftlog.Members(e.Data)
+		}
+		if err != nil {
+			return fmt.Errorf("entry %d: %w", e.Index, err)
+		}
+		d.Entries = append(d.Entries, entry)
+	}
+	return nil
+}
+
 func (t *test) readLog(ctx context.Context, i int, d *raftlog.Dump, target int64) error {
 	for next := int64(0); next <= target; {
-		var page struct {
-			First   int64 `json:"first"`
-			Entries []struct {
-				Index int64  `json:"index"`
-				Term  int64  `json:"term"`
-				Type  int    `json:"type"`
-				Data  []byte `json:"data"`
-			} `json:"entries"`
-		}
+		var page logPage
 		path := "/conclave/v1/log?count=1000"
 		if next > 0 {
 			path += fmt.Sprintf("&from=%d", next)
@@ -105,21 +133,10 @@ func (t *test) readLog(ctx context.Context, i int, d *raftlog.Dump, target int64
 		if len(page.Entries) == 0 {
 			return fmt.Errorf("nothing at %d, wanted up to %d", next, target)
 		}
-		for _, e := range page.Entries {
-			entry := raftlog.Entry{Index: e.Index, Term: e.Term, Type: e.Type, Digest: raftlog.Digest(e.Data)}
-			var err error
-			switch e.Type {
-			case 1:
-				entry.Commands, err = raftlog.Commands(e.Data)
-			case 3:
-				entry.Commands, err = raftlog.Members(e.Data)
-			}
-			if err != nil {
-				return fmt.Errorf("entry %d: %w", e.Index, err)
-			}
-			d.Entries = append(d.Entries, entry)
-			next = e.Index + 1
+		if err := page.to(d); err != nil {
+			return err
 		}
+		next = page.Entries[len(page.Entries)-1].Index + 1
 	}
 	return nil
 }

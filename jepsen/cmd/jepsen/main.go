@@ -81,6 +81,7 @@ func runCommand(args []string) int {
 	flags.BoolVar(&o.json, "json", false, "one line of JSON on stdout")
 	flags.StringVar(&o.bin, "bin", os.Getenv("CONCLAVE_BIN"), "the conclave binary (CONCLAVE_BIN)")
 	flags.StringVar(&o.dir, "dir", "build/jepsen", "where runs are kept")
+	flags.IntVar(&o.snapshotMB, "snapshot-mb", 0, "of log between the masters' snapshots, 1 to 1024; without it there are none")
 	flags.StringVar(&o.mutant, "mutant", "", "planted bug, of a binary that has some (see mutants)")
 	flags.IntVar(&o.masters, "masters", 3, "3 or 5")
 	flags.IntVar(&o.agents, "agents", 3, "1 to 9")
@@ -106,6 +107,8 @@ func runCommand(args []string) int {
 	switch {
 	case flags.NArg() > 0:
 		return usageError("%q: no operands are taken", flags.Arg(0))
+	case o.snapshotMB < 0 || o.snapshotMB > 1024:
+		return usageError("--snapshot-mb wants 1 to 1024")
 	case o.bin == "":
 		return usageError("no binary: --bin, or CONCLAVE_BIN")
 	case o.masters != 3 && o.masters != 5 || o.agents < 1 || o.agents > 9 || *seconds < 20 || *seconds > 86400 || len(o.workloads) == 0:

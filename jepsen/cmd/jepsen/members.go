@@ -229,7 +229,7 @@ func (c *cluster) begin(id, node int, words ...string) error {
 	}
 	argv := append([]string{c.members.options.bin, "master", "--data-dir", c.data[id-1], "--cluster-id", clusterID,
 		"--node", fmt.Sprint(node), "--segment-mb", "8"}, words...)
-	c.masters[id-1].SetArgv(append(argv, tls...))
+	c.masters[id-1].SetArgv(append(append(argv, c.members.options.snapshots()...), tls...))
 	if err := c.masters[id-1].Start(); err != nil {
 		return err
 	}

@@ -79,8 +79,12 @@ func (t *test) report(r *check.Run, failed error) int {
 		t.removeData()
 		return code
 	}
-	say("kept in %s; to repeat: CONCLAVE_BIN=%s jepsen/run run --workload %s --faults %s --seconds %d --seed %d", t.path, t.bin,
-		out.Workload, or(out.Faults, "none"), out.Seconds, t.seed)
+	snapshots := ""
+	if t.snapshotMB > 0 {
+		snapshots = fmt.Sprintf(" --snapshot-mb %d", t.snapshotMB)
+	}
+	say("kept in %s; to repeat: CONCLAVE_BIN=%s jepsen/run run --workload %s --faults %s --seconds %d --seed %d%s", t.path, t.bin,
+		out.Workload, or(out.Faults, "none"), out.Seconds, t.seed, snapshots)
 	return code
 }
 

@@ -39,6 +39,7 @@ type options struct {
 	json              bool
 	bin, dir          string
 	masters, agents   int
+	snapshotMB        int    // of log between the masters' snapshots; 0: so many that a run sees none
 	mutant            string // planted bug of a binary that has some
 	disks             string // file systems of the masters, by comma and in turn; "": the run's folder
 }
@@ -81,6 +82,7 @@ type test struct {
 	cluster      *cluster
 	frameworks   []*workload.Framework
 	stopRegister func()
+	archive      *archive         // nil where the log stays whole
 	plan         []nemesis.Period // nil: drawn from the seed
 	warmUp       time.Duration
 	recovering   bool // wait after each period until everything is back
@@ -248,6 +250,7 @@ func (t *test) play(ctx context.Context) error {
 	defer end()
 	var all sync.WaitGroup
 	t.makeFrameworks()
+	t.startArchive(ctx)
 	t.startRegister(ctx)
 	defer t.stopRegister()
 	for _, f := range t.frameworks {
@@ -268,11 +271,15 @@ func (t *test) play(ctx context.Context) error {
 }
 
 func (t *test) makeFrameworks() {
+	pad := 0
+	if t.snapshotMB > 0 {
+		pad = padding
+	}
 	dial := t.cluster.site.Dialer(clientHost, time.Second)
 	add := func(name string, policy workload.Policy, failover float64) {
 		t.frameworks = append(t.frameworks, workload.New(workload.Options{Name: name, Policy: policy, Masters: t.cluster.http, Now: t.cluster.served,
 			Calls: mesos.NewClient(dial, 5*time.Second), Streams: mesos.NewClient(dial, 2*time.Second), Recorder: t.recorder,
-			Seed: t.seed + int64(len(t.frameworks)), Script: t.script, Failover: failover,
+			Seed: t.seed + int64(len(t.frameworks)), Script: t.script, Failover: failover, Pad: pad,
 			Commit: t.cluster.committed}))
 	}
 	for _, w := range t.workloads {
@@ -291,11 +298,7 @@ func (t *test) makeFrameworks() {
 // stopRegister ends them before the logs are read, so that all they did is in there.
 func (t *test) startRegister(ctx context.Context) {
 	t.stopRegister = func() {}
-	wanted := false
-	for _, w := range t.workloads {
-		wanted = wanted || w == "W-08"
-	}
-	if !wanted {
+	if !t.wants("W-08") {
 		return
 	}
 	ctx, end := context.WithCancel(ctx)
@@ -333,6 +336,15 @@ func (t *test) startRegister(ctx context.Context) {
 		add(i, false, 40*time.Millisecond)
 		add(i, true, 200*time.Millisecond)
 	}
+}
+
+func (t *test) wants(workload string) bool {
+	for _, w := range t.workloads {
+		if w == workload {
+			return true
+		}
+	}
+	return false
 }
 
 // each does something for all frameworks at once.
