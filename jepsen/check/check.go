@@ -206,6 +206,7 @@ var checkers = []struct {
 	{"I-12", noDeposedLeader},
 	{"I-17", noTaskKilled},
 	{"I-20", linearizable},
+	{"I-20", lists},
 	{"I-23", onlyMembers},
 	{"I-24", failStop},
 	{"I-25", progress},

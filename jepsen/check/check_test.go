@@ -56,6 +56,7 @@ func TestARunThatProvesNothingIsInvalid(t *testing.T) {
 	}
 	for _, change := range []func(c *Counts){
 		func(c *Counts) { c.CallsPerSecond = 49 }, func(c *Counts) { c.Started = 99 },
+		func(c *Counts) { c.ListCalls, c.ListRead = 30, 19 },
 		func(c *Counts) { c.Periods = 2 }, func(c *Counts) { c.Leaders = 1 },
 	} {
 		c := enough

@@ -12,6 +12,7 @@ const (
 	callsPerSecondMin = 50
 	launchesMin       = 100
 	periodsMin        = 3
+	listReadsMin      = 20 // of W-09, where it was wanted
 )
 
 // Counts of a run.
@@ -21,6 +22,7 @@ type Counts struct {
 	Started             int // tasks with a start in a ledger
 	Leaders             int // terms that served somebody
 	Periods             int // of faults that ended
+	ListCalls, ListRead int // reads of lists, and how many were answered with something in them
 	CallsPerSecond      float64
 }
 
@@ -42,6 +44,11 @@ func (r *Run) Count() Counts {
 			}
 		case op.Actor == "nemesis" && op.F == "stop":
 			c.Periods++
+		}
+		if op.F == "list-read" && op.Type == history.Invoke {
+			c.ListCalls++
+		} else if op.F == "list-read" && op.Type == history.OK && len(op.Texts("list")) > 0 {
+			c.ListRead++
 		}
 		if op.Actor != "" {
 			continue
@@ -86,6 +93,8 @@ func (r *Run) Invalid(c Counts, faults bool) string {
 		return fmt.Sprintf("%.0f calls a second before the faults, fewer than %d", c.CallsPerSecond, callsPerSecondMin)
 	case c.Started < launchesMin:
 		return fmt.Sprintf("%d launches, fewer than %d", c.Started, launchesMin)
+	case c.ListCalls > 0 && c.ListRead < listReadsMin:
+		return fmt.Sprintf("%d lists read, fewer than %d", c.ListRead, listReadsMin)
 	case faults && c.Periods < periodsMin:
 		return fmt.Sprintf("%d periods of faults, fewer than %d", c.Periods, periodsMin)
 	case faults && c.Leaders < 2:

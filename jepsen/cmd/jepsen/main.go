@@ -89,10 +89,12 @@ func runCommand(args []string) int {
 		return exitUsage
 	}
 	o.workloads, o.faults, o.seconds = list(*workloads), list(*faults), time.Duration(*seconds)*time.Second
+	launching := false
 	for _, w := range o.workloads {
-		if w != "W-01" && w != "W-02" && w != "W-08" {
-			return usageError("unknown workload %q; there are W-01,W-02,W-08", w)
+		if w != "W-01" && w != "W-02" && w != "W-08" && w != "W-09" {
+			return usageError("unknown workload %q; there are W-01,W-02,W-08,W-09", w)
 		}
+		launching = launching || w == "W-01" || w == "W-02"
 	}
 	for _, f := range o.faults {
 		if !nemesis.Known(f) {
@@ -107,6 +109,8 @@ func runCommand(args []string) int {
 	switch {
 	case flags.NArg() > 0:
 		return usageError("%q: no operands are taken", flags.Arg(0))
+	case !launching:
+		return usageError("no workload launches tasks: W-01 or W-02 must be among them")
 	case o.snapshotMB < 0 || o.snapshotMB > 1024:
 		return usageError("--snapshot-mb wants 1 to 1024")
 	case o.bin == "":

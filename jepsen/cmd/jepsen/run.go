@@ -82,6 +82,7 @@ type test struct {
 	cluster      *cluster
 	frameworks   []*workload.Framework
 	stopRegister func()
+	stopLists    func()
 	archive      *archive         // nil where the log stays whole
 	plan         []nemesis.Period // nil: drawn from the seed
 	warmUp       time.Duration
@@ -253,6 +254,8 @@ func (t *test) play(ctx context.Context) error {
 	t.startArchive(ctx)
 	t.startRegister(ctx)
 	defer t.stopRegister()
+	t.startLists(ctx)
+	defer t.stopLists()
 	for _, f := range t.frameworks {
 		all.Add(1)
 		go func(f *workload.Framework) {
@@ -347,6 +350,37 @@ func (t *test) wants(workload string) bool {
 	return false
 }
 
+// startLists is W-09: one reader at each master, of the lists that W-01's frameworks append to.
+func (t *test) startLists(ctx context.Context) {
+	t.stopLists = func() {}
+	if !t.wants("W-09") {
+		return
+	}
+	ctx, end := context.WithCancel(ctx)
+	var all sync.WaitGroup
+	t.stopLists = func() {
+		end()
+		all.Wait()
+	}
+	for i := range t.cluster.http {
+		if i >= t.masters+sparesPinned {
+			break
+		}
+		dial, dials := t.cluster.site.Dialer(clientHost, time.Second), &atomic.Int64{}
+		counted := func(ctx context.Context, network, address string) (net.Conn, error) {
+			dials.Add(1)
+			return dial(ctx, network, address)
+		}
+		l := &workload.ListReader{Masters: t.cluster.http, At: i, Frameworks: t.frameworks, Client: mesos.NewClient(counted, 2*time.Second),
+			Recorder: t.recorder, Seed: t.seed*1000 + int64(i), Pause: 500 * time.Millisecond, Dials: dials.Load}
+		all.Add(1)
+		go func() {
+			defer all.Done()
+			l.Run(ctx)
+		}()
+	}
+}
+
 // each does something for all frameworks at once.
 func (t *test) each(do func(f *workload.Framework)) {
 	var all sync.WaitGroup
@@ -438,6 +472,7 @@ func (t *test) finish(ctx context.Context) error {
 		}
 	})
 	t.stopRegister()
+	t.stopLists()
 	t.recorder.Event("run", "final", edn.Map{})
 	t.each(func(f *workload.Framework) { f.FinalRead(ctx, 10*time.Second) })
 	if err := t.readProcesses(); err != nil {
