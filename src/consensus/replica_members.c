@@ -2,7 +2,9 @@
  * Who the members are, and changes of that.
  *
  * Whom we talk to follows from the configuration in our log, committed or not, and, when a peer has shown us a newer
- * committed one, from that too until our log has it. What we show others is the newest that we know to be committed.
+ * committed one, from that too until our log has it. While ours is not known to be committed any committed one counts:
+ * a leader that took another out and fell before that was committed must hear the one it took out, which may lead now.
+ * What we show others is the newest that we know to be committed.
  *
  * A change waits for the turn, because it may be asked for from inside the core. Then it is the core's: raft_add,
  * raft_assign, raft_remove or raft_transfer, each followed by guard_settle; the core calls back from inside itself, so
@@ -82,6 +84,10 @@ void replica_members_follow(struct replica *r) {
         peers_follow(r);
     }
     uint64_t committed = committed_configuration(r);
+    if (committed != 0 && r->vouched.index != 0 && r->vouched.index <= committed) {
+        r->vouched = (struct peer_members){0};
+        peers_follow(r);
+    }
     if (committed == 0 || committed == r->told_members) return;
     struct peer_members members;
     r->told_members = committed;
@@ -93,7 +99,7 @@ void replica_members_follow(struct replica *r) {
 void replica_members_introduced(void *ctx, uint64_t from, const struct peer_members *members) {
     struct replica *r = ctx;
     if (r->closing || r->fatal.pending || !r->core_ready) return;
-    bool newer = members->index > r->core.configuration_index && members->index > r->vouched.index &&
+    bool newer = members->index > committed_configuration(r) && members->index > r->vouched.index &&
                  members->index != r->core.configuration_uncommitted_index;
     if (!newer || !peer_members_find(members, from) || !peer_members_find(members, r->config.node_id)) return;
     log_event(LOG_INFO, "members_shown", "by=%" PRIu64 " index=%" PRIu64 " ours=%llu", from, members->index,

@@ -84,13 +84,20 @@ static const struct {
     uint64_t seed;
     unsigned voters;
     enum mode mode;
-    uint32_t keep[24];
+    uint32_t keep[40];
     unsigned count;
 } once_red[] = {
     /* test_directed: b_nothing_is_claimed_that_is_still_being_written */
     {18, 5, MODE_MIX, {0, 1, 2, 3, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 20, 21, 22, 24, 25, 26, 27}, 21},
     /* test_state_agents: a_task_that_ended_behind_a_known_update_waits_for_its_last_one */
     {31, 3, MODE_MIX, {0}, 0},
+    /* a leader that took another out, uncommitted, did not hear it any more when that one led (replica_members.c) */
+    {1638,
+     3,
+     MODE_ISLANDS,
+     {1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 13, 14, 15, 16, 17, 18, 19, 20, 22,
+      24, 25, 26, 28, 30, 31, 33, 36, 37, 38, 39, 40, 42, 43, 45, 49, 50, 54},
+     37},
 };
 
 static void what_was_red_is_green(void **state) {
