@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import pathlib
+import shlex
 import shutil
 import signal
 import subprocess
@@ -92,7 +93,7 @@ class World:
         self.framework = Keeper(self.cluster.leader().host, "keeper")
         self.ledger = WHERE / "ledger"
         for number in range(2):
-            self.framework.launch(f"keep-{number}", f"echo start $$ >> {self.ledger}; exec sleep 1000")
+            self.framework.launch(f"keep-{number}", f"echo start $$ >> {shlex.quote(str(self.ledger))}; exec sleep 1000")
         self.framework.launch("short", "true")
         self.framework.told("short", "TASK_FINISHED")
         self.copies = 0
@@ -378,7 +379,7 @@ def a_cluster_comes_back_from_a_backup(w: World) -> None:
     before = wait_until("the tasks have begun", 10, lambda: len(running(w.ledger)) == 2 and running(w.ledger))
     saved = json.loads(c.conclave("snapshot", "save", str(file), "-o", "json").stdout)
     newer_ledger = WHERE / "ledger-newer"
-    w.framework.launch("newer", f"echo start $$ >> {newer_ledger}; exec sleep 1000")
+    w.framework.launch("newer", f"echo start $$ >> {shlex.quote(str(newer_ledger))}; exec sleep 1000")
     young = Keeper(c.leader().host, "newer than the back-up").id
     newer = wait_until("the newer task has begun", 10, lambda: list(running(newer_ledger)))[0]
     for master in c.masters:
@@ -455,7 +456,7 @@ def a_lost_majority_is_recovered(w: World) -> None:
     c.ready()
     framework = Keeper(c.leader().host, "five")
     for number in range(3):
-        framework.launch(f"five-{number}", f"echo start $$ >> {ledger}; exec sleep 1000")
+        framework.launch(f"five-{number}", f"echo start $$ >> {shlex.quote(str(ledger))}; exec sleep 1000")
     before = wait_until("the tasks have begun", 10, lambda: len(running(ledger)) == 3 and running(ledger))
     wait_until("every master has applied all", 10, c.same_applied)
     leader, hosts = c.leader(), [master.host for master in c.masters]
