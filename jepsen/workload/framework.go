@@ -311,7 +311,7 @@ func (f *Framework) launch(ctx context.Context, offer mesos.Offer, tasks []*Task
 	var infos []object
 	for i, t := range tasks {
 		ids = append(ids, t.ID)
-		command := fmt.Sprintf("exec sh %s %s %d %.2f", f.Script, t.ID, number, seconds[i])
+		command := fmt.Sprintf("exec sh '%s' %s %d %.2f", strings.ReplaceAll(f.Script, "'", `'\''`), t.ID, number, seconds[i])
 		if f.Pad > 0 {
 			command += " #" + strings.Repeat("x", f.Pad)
 		}

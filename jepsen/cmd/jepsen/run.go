@@ -56,7 +56,7 @@ func (o *options) diskKind(i int) string {
 // taskScript is what every task runs. It writes to the ledger of the agent whose work folder it stands in, and nobody else
 // knows of that file.
 const taskScript = `# usage: task.sh TASK LAUNCH SECONDS
-base=%s
+base='%s'
 agent=$(pwd -P)
 agent=${agent#"$base"/}
 agent=${agent%%%%/*}
@@ -118,7 +118,7 @@ func (t *test) prepare() error {
 		return err
 	}
 	t.script = filepath.Join(t.path, "task.sh")
-	return os.WriteFile(t.script, []byte(fmt.Sprintf(taskScript, t.path)), 0o644)
+	return os.WriteFile(t.script, []byte(fmt.Sprintf(taskScript, strings.ReplaceAll(t.path, "'", `'\''`))), 0o644)
 }
 
 func run(o options) int {
