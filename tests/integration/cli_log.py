@@ -90,7 +90,7 @@ class World:
         self.cluster = Cluster(WHERE / "c", masters=3, agents=2, master_flags=MASTER_FLAGS)
         self.cluster.start()
         self.cluster.ready()
-        self.framework = Keeper(self.cluster.leader().host, "keeper")
+        self.framework = Keeper(self.cluster.leading().host, "keeper")
         self.ledger = WHERE / "ledger"
         for number in range(2):
             self.framework.launch(f"keep-{number}", f"echo start $$ >> {shlex.quote(str(self.ledger))}; exec sleep 1000")
@@ -102,7 +102,7 @@ class World:
         """Log for some segments and at least two snapshots."""
         blob = "x" * 30_000
         for number in range(400):
-            Filler(self.cluster.leader().host, f"filler-{number}", blob)
+            Filler(self.cluster.leading().host, f"filler-{number}", blob)
             if number % 10 == 9 and all(len(list(master.dir.glob("snapshot-*"))) >= 2 for master in self.cluster.masters):
                 return
         raise AssertionError("no second snapshot on every master")
@@ -156,7 +156,7 @@ def log_verbs_agree_live_and_offline(w: World) -> None:
     regex = jsonl(c.conclave("log", "grep", "keep-[01]\"", "--regex", "--type", "accept", "-o", "jsonl"))
     check(len(regex) == 2, f"{len(regex)} rows for two launches")
     check(c.conclave("log", "grep", "no such text anywhere").returncode == ERROR, "grep that finds nothing")
-    own = Keeper(c.leader().host, "brings its id", own_id="spark-77-own")
+    own = Keeper(c.leading().host, "brings its id", own_id="spark-77-own")
     check(own.call("SUPPRESS") == 202 and own.call("TEARDOWN") == 202, "calls of a framework")
     rows = jsonl(c.conclave("log", "ls", "-o", "jsonl", "--framework", "spark-77-own"))
     check([row["type"] for row in rows] == ["framework_subscribe", "framework_suppress", "framework_teardown"], rows)
@@ -176,7 +176,7 @@ def tail_follows(w: World) -> None:
         try:
             first = json.loads(tail.stdout.readline())
             name = f"followed-{len(extra)}"
-            Filler(c.leader().host, name, "y")
+            Filler(c.leading().host, name, "y")
             row = json.loads(tail.stdout.readline())
             check(int(row["position"].split(".")[0]) > int(first["position"].split(".")[0]), row)
             tail.send_signal(signal.SIGINT)
@@ -380,7 +380,7 @@ def a_cluster_comes_back_from_a_backup(w: World) -> None:
     saved = json.loads(c.conclave("snapshot", "save", str(file), "-o", "json").stdout)
     newer_ledger = WHERE / "ledger-newer"
     w.framework.launch("newer", f"echo start $$ >> {shlex.quote(str(newer_ledger))}; exec sleep 1000")
-    young = Keeper(c.leader().host, "newer than the back-up").id
+    young = Keeper(c.leading().host, "newer than the back-up").id
     newer = wait_until("the newer task has begun", 10, lambda: list(running(newer_ledger)))[0]
     for master in c.masters:
         master.kill()
@@ -403,13 +403,13 @@ def a_cluster_comes_back_from_a_backup(w: World) -> None:
     check(running(w.ledger) == before and all(os.path.exists(f"/proc/{pid}") for pid in before), f"a kept task did not run on: {before}, {running(w.ledger)}")
     tasks = {row["id"]: row["state"] for row in jsonl(c.conclave("task", "ls", "-o", "jsonl"))}
     check(tasks.get("keep-0") == "TASK_RUNNING" and tasks.get("keep-1") == "TASK_RUNNING" and "newer" not in tasks, tasks)
-    kept, w.framework = w.framework.id, Keeper(c.leader().host, "after")
+    kept, w.framework = w.framework.id, Keeper(c.leading().host, "after")
     w.framework.launch("after", "exec sleep 1000")
     agreed(c)
     check(w.framework.id.split("-")[1] == str(report["incarnation"]), w.framework.id)
-    returned = Keeper(c.leader().host, "newer than the back-up", own_id=young)
+    returned = Keeper(c.leading().host, "newer than the back-up", own_id=young)
     check(returned.id == young, f"{young} came back as {returned.id}")
-    check(Keeper(c.leader().host, "keeper", own_id=kept).id == kept, "the framework of the back-up")
+    check(Keeper(c.leading().host, "keeper", own_id=kept).id == kept, "the framework of the back-up")
     history = jsonl(c.conclave("task", "history", "keep-0", "-o", "jsonl"))
     check(history[0]["type"] == "snapshot", history)
 
@@ -454,7 +454,7 @@ def a_lost_majority_is_recovered(w: World) -> None:
     w.cluster = c
     c.start()
     c.ready()
-    framework = Keeper(c.leader().host, "five")
+    framework = Keeper(c.leading().host, "five")
     for number in range(3):
         framework.launch(f"five-{number}", f"echo start $$ >> {shlex.quote(str(ledger))}; exec sleep 1000")
     before = wait_until("the tasks have begun", 10, lambda: len(running(ledger)) == 3 and running(ledger))
@@ -500,7 +500,7 @@ def a_lost_majority_is_recovered(w: World) -> None:
     check(running(ledger) == before and all(os.path.exists(f"/proc/{pid}") for pid in before), f"a task did not run on: {before}, {running(ledger)}")
     tasks = {row["id"]: row["state"] for row in jsonl(c.conclave("task", "ls", "-o", "jsonl"))}
     check(all(tasks.get(f"five-{number}") == "TASK_RUNNING" for number in range(3)), tasks)
-    again = Keeper(c.leader().host, "again")
+    again = Keeper(c.leading().host, "again")
     again.launch("again", "exec sleep 1000")
     agreed(c)
     third_master(c, next(host for host in hosts if host not in [master.host for master in survivors]))

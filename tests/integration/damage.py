@@ -37,8 +37,12 @@ class Folders:
         self.cluster.start()
         self.cluster.ready()
         self.node = self.cluster.masters[0]
-        self.fill()
         self.copies = 0
+        try:
+            self.fill()
+        except BaseException:
+            self.stop()
+            raise
 
     def names(self, prefix: str) -> list:
         return sorted(file.name for file in self.node.dir.iterdir() if file.name.startswith(prefix))
@@ -58,7 +62,7 @@ class Folders:
 
     def subscribe_once(self, body: str) -> None:
         """The leader may change between the question who leads and the call: then it is another's."""
-        status = wait_until("SUBSCRIBE is answered by a leader", 20, lambda: self.subscribe_at(self.cluster.leader().host, body))
+        status = wait_until("SUBSCRIBE is answered by a leader", 20, lambda: self.subscribe_at(self.cluster.leading().host, body))
         check(status == 200, f"SUBSCRIBE was answered {status}")
 
     def subscribe_at(self, host: str, body: str) -> int:

@@ -219,7 +219,7 @@ def starts_full(cluster: Cluster) -> None:
     begun = time.monotonic()
     for node in cluster.masters:
         free(node)
-    wait_until("service", BACK, lambda: subscribe_status(cluster.leader().host)[0] == 200)
+    wait_until("service", BACK, lambda: subscribe_status(cluster.leading().host)[0] == 200)
     wait_until("all masters level", BACK, lambda: level(cluster))
     print(f"    service {time.monotonic() - begun:.1f} s after the space")
 

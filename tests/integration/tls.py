@@ -76,7 +76,7 @@ class Tls:
         if flags:
             context.load_cert_chain(flags[3], flags[5])
         try:
-            with socket.create_connection((self.cluster.leader().host, port), timeout=5) as raw, context.wrap_socket(raw) as sock:
+            with socket.create_connection((self.cluster.leading().host, port), timeout=5) as raw, context.wrap_socket(raw) as sock:
                 sock.settimeout(0.3)
                 return "" if sock.recv(1) else "closed"
         except (TimeoutError, socket.timeout):      # nothing was said against it
@@ -174,7 +174,7 @@ class Tls:
 
     def garbage_and_handshakes_that_never_end_harm_nobody(self) -> None:
         with self.unharmed(), contextlib.ExitStack() as open_sockets:
-            host = self.cluster.leader().host
+            host = self.cluster.leading().host
             for port in (PEERS, LINK):
                 for data in (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", os.urandom(4096), b"\x16\x03\x01\xff\xff" + b"\0" * 65535,
                              b"\x16\x03\x01\x40\x00\x01\xff\xff\xff" + b"\0" * 16384, b"\x17\x03\x03\x00\x10" + os.urandom(16),

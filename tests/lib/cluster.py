@@ -144,6 +144,10 @@ class Cluster:
         named = [self.named_leader(master) for master in self.masters if master.alive()]
         return named[0] if named and named[0] and all(one is named[0] for one in named) else None
 
+    def leading(self) -> "Node":
+        """The leader, waited for: between two terms there is none for a moment."""
+        return wait_until("a leader", 20, self.leader)
+
     def status(self, node: Node = None) -> dict:
         node = node or self.leader()
         if not node:
