@@ -151,24 +151,6 @@ static Mesos__V1__URL *event_agent_url(const char *host, uint16_t port, struct a
     return url->address ? url : NULL;
 }
 
-/* Live executors of the framework on the agent: each of our tasks is its own. */
-static int event_executors(const struct master *m, const struct offer *offer, Mesos__V1__Offer *ret,
-                           struct arena *arena) {
-    const struct agent *agent = state_agent(m->state, offer->agent);
-    if (!agent || agent->task_count == 0) return 0;
-    ret->executor_ids = arena_alloc(arena, agent->task_count * sizeof *ret->executor_ids);
-    if (!ret->executor_ids) return ERR_LIMIT;
-    for (const struct queue *q = agent->tasks.next; q != &agent->tasks; q = q->next) {
-        const struct task *task = QUEUE_ENTRY(q, struct task, on_agent);
-        if (task->framework != offer->framework || task_state_terminal(task->latest_state)) continue;
-        if (ret->n_executor_ids == agent->task_count) break;
-        Mesos__V1__ExecutorID *id = event_executor_id(task->id, arena);
-        if (!id) return ERR_LIMIT;
-        ret->executor_ids[ret->n_executor_ids++] = id;
-    }
-    return 0;
-}
-
 /* Attributes as the agent gave them. */
 static void event_attributes(const struct agent *agent, Mesos__V1__Offer *ret, struct arena *arena) {
     ProtobufCMessage *parsed = NULL;
@@ -179,6 +161,8 @@ static void event_attributes(const struct agent *agent, Mesos__V1__Offer *ret, s
     ret->attributes = info->attributes;
 }
 
+/* executor_ids stays empty: it names executors that a framework brought and can put further tasks under. A command task's
+ * is its agent's own, as in Mesos; and an offer must not cost what its agent's tasks are many. */
 Mesos__V1__Offer *event_offer(const struct master *m, const struct offer *offer, struct arena *arena) {
     const struct agent *agent = state_agent(m->state, offer->agent);
     const struct framework *framework = state_framework(m->state, offer->framework);
@@ -203,6 +187,5 @@ Mesos__V1__Offer *event_offer(const struct master *m, const struct offer *offer,
         return NULL;
     if (multi_role && !(o->allocation_info = event_allocation(role, arena))) return NULL;
     event_attributes(agent, o, arena);
-    if (event_executors(m, offer, o, arena)) return NULL;
     return o->framework_id && o->agent_id && o->url ? o : NULL;
 }
