@@ -223,7 +223,7 @@ static void agent_frame(void *ctx, struct link *link, uint16_t type, const uint8
     } else if (type == FRAME(TASK_LIST_WANTED)) {
         Conclave__Link__TaskList list = CONCLAVE__LINK__TASK_LIST__INIT;
         agent_send(a, FRAME(TASK_LIST), &list.base);
-    } else if (type == FRAME(REFUSED) || type == FRAME(LEADER)) {
+    } else if (type == FRAME(REFUSED) || (type == FRAME(LEADER) && !a->welcome)) { /* later ones tell who is a member */
         die("agent", type == FRAME(LEADER) ? "this master does not lead" : "refused");
     }
     arena_done(&arena);
@@ -341,6 +341,7 @@ static void accept_offer(struct framework *f, const Mesos__V1__Offer *offer) {
     json_end_object(&w);
     f->submitted += n;
     framework_call(f);
+    (void)uv_run(&f->load->loop, UV_RUN_NOWAIT); /* the agents read what they are told to launch */
 }
 
 static size_t stream_body(char *data, size_t size, size_t n, void *ctx) {
