@@ -185,6 +185,7 @@ static void player_frame(void *ctx, struct link *link, uint16_t type, const uint
         s->done++;
         return;
     }
+    if (type == FRAME(LEADER) && p->id[0]) return; /* after WELCOME it tells who is a member */
     if (type == FRAME(REFUSED) || type == FRAME(LEADER)) die("agent", type == FRAME(LEADER) ? "no leader" : "refused");
     arena_init(&arena, 8u << 20);
     buf_clear(&s->out);
