@@ -253,12 +253,22 @@ static int dir_sync(struct disk_file *d, struct err *err) {
     return fsync(d->dir) == 0 ? 0 : fail(err, "sync", "the folder");
 }
 
+/* A piece at a time and past the page cache: a whole segment of dirty pages, flushed at once by the sync at the end,
+ * would stand before every write of the log that comes meanwhile. A file system without O_DIRECT gets them buffered. */
 static int zeros_write(int fd, uint64_t size) {
-    uint8_t *zeros = calloc(1, FILL_BYTES);
+    uint8_t *zeros = aligned_alloc(DISK_BLOCK, FILL_BYTES);
     if (!zeros) return -1;
-    int rv = 0;
-    for (uint64_t at = 0; rv == 0 && at < size; at += FILL_BYTES)
-        rv = write_all(fd, zeros, size - at < FILL_BYTES ? (size_t)(size - at) : FILL_BYTES, at);
+    memset(zeros, 0, FILL_BYTES);
+    int flags = fcntl(fd, F_GETFL), rv = 0;
+    bool direct = size % DISK_BLOCK == 0 && flags >= 0 && fcntl(fd, F_SETFL, flags | O_DIRECT) == 0;
+    for (uint64_t at = 0; rv == 0 && at < size; at += FILL_BYTES) {
+        size_t len = size - at < FILL_BYTES ? (size_t)(size - at) : FILL_BYTES;
+        rv = write_all(fd, zeros, len, at);
+        if (rv != 0 && direct && errno == EINVAL) {
+            direct = false;
+            rv = fcntl(fd, F_SETFL, flags) == 0 ? write_all(fd, zeros, len, at) : -1;
+        }
+    }
     free(zeros);
     return rv;
 }
