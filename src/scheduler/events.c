@@ -161,8 +161,8 @@ static void event_attributes(const struct agent *agent, Mesos__V1__Offer *ret, s
     ret->attributes = info->attributes;
 }
 
-/* executor_ids stays empty: it names executors that a framework brought and can put further tasks under. A command task's
- * is its agent's own, as in Mesos; and an offer must not cost what its agent's tasks are many. */
+/* executor_ids stays empty: it names executors that a framework brought and can put further tasks under. A command
+ * task's is its agent's own, as in Mesos; and an offer must not cost what its agent's tasks are many. */
 Mesos__V1__Offer *event_offer(const struct master *m, const struct offer *offer, struct arena *arena) {
     const struct agent *agent = state_agent(m->state, offer->agent);
     const struct framework *framework = state_framework(m->state, offer->framework);
