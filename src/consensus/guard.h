@@ -60,7 +60,7 @@
 #define GUARD_WRITES_MAX     1024u       /* unfinished appends; more are a breach */
 #define GUARD_READS_MAX      4096u       /* waiting reads */
 #define GUARD_FORWARDED_MAX  256u        /* reads of followers that a leader answers at a time */
-#define GUARD_VOUCHED_MAX    16u
+#define GUARD_VOUCHED_MAX    32u
 
 /* Four message types of our own, beside those of raft_io: a read's probe and its answer (the leader asks the others), a
  * follower's read and its answer (it asks the leader). inner->send must carry them and inner's recv must deliver them
@@ -156,9 +156,10 @@ bool guard_snapshot_allowed(const struct guard *g);
  * on it. */
 void guard_peer_dead(struct guard *g, uint64_t id);
 
-/* Replaces the ids that count as members besides those of our configuration: a newer committed configuration names
- * them, which our log does not have yet. At most GUARD_VOUCHED_MAX. Without it a member that was away could not vote
- * for one that was added meanwhile. */
+/* Replaces the ids that count as members besides those of our configuration: a committed configuration names them, a
+ * newer one that our log does not have yet, or the last one before ours while ours may never commit. At most
+ * GUARD_VOUCHED_MAX. Without it a member that was away could not vote for one that was added meanwhile, nor one whose
+ * log has a removal that never was for the one that it takes out. */
 void guard_vouch(struct guard *g, const uint64_t *ids, unsigned n);
 
 /* One linearizable read. The caller owns the memory until the callback. */

@@ -5,6 +5,7 @@
 
 #define HEAD_BYTES   9u  /* index, count */
 #define MEMBER_BYTES 10u /* id, role, length */
+#define SERVER_BYTES 11u /* id, an address of one byte, its end, role */
 
 bool peer_members_from(const struct raft_configuration *configuration, uint64_t index, struct peer_members *ret) {
     ret->index = 0;
@@ -20,6 +21,34 @@ bool peer_members_from(const struct raft_configuration *configuration, uint64_t 
     }
     ret->index = index;
     ret->n = configuration->n;
+    return true;
+}
+
+/* Reads one server of an entry at `data`; returns its length, or 0. */
+static size_t server_decode(const uint8_t *data, size_t left, struct peer_member *ret) {
+    if (left < SERVER_BYTES) return 0;
+    const uint8_t *address = data + 8, *end = memchr(address, 0, left - 9);
+    size_t len = end ? (size_t)(end - address) : 0;
+    if (len == 0 || len >= PEER_ADDRESS_MAX) return 0;
+    ret->id = load_u64(data);
+    ret->role = end[1];
+    memcpy(ret->address, address, len + 1);
+    return ret->id == 0 || ret->id >= PEER_NUMBER_MAX || ret->role > RAFT_SPARE ? 0 : 8 + len + 2;
+}
+
+bool peer_members_from_entry(const uint8_t *data, size_t len, uint64_t index, struct peer_members *ret) {
+    struct peer_members members = {.index = index};
+    uint64_t n = len < HEAD_BYTES || data[0] != 1 ? 0 : load_u64(data + 1);
+    size_t at = HEAD_BYTES;
+    if (n == 0 || n > PEER_CONFIGURATION_MAX) return false;
+    while (members.n < n) {
+        size_t took = server_decode(data + at, len - at, &members.items[members.n]);
+        if (took == 0 || peer_members_find(&members, members.items[members.n].id)) return false;
+        at += took;
+        members.n++;
+    }
+    if (len - at >= 8) return false;
+    *ret = members;
     return true;
 }
 

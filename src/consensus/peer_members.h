@@ -32,6 +32,9 @@ struct peer_members {
 
 /* False, and *ret is empty, if the configuration is over a bound. */
 bool peer_members_from(const struct raft_configuration *configuration, uint64_t index, struct peer_members *ret);
+/* The same of a configuration entry's data, as the core writes them: 1, u64 count, count times {u64 id, terminated
+ * address, u8 role}, then up to 7 bytes of padding. False, and *ret is untouched, unless it is one of these bounds. */
+bool peer_members_from_entry(const uint8_t *data, size_t len, uint64_t index, struct peer_members *ret);
 const struct peer_member *peer_members_find(const struct peer_members *members, uint64_t id); /* or NULL */
 
 /* Appends the payload; `members` has at least one. */

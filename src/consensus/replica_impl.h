@@ -151,6 +151,7 @@ struct replica {
     bool members_followed;       /* once, at least */
     uint64_t told_members;       /* index of the committed configuration that peers shows */
     struct peer_members vouched; /* a newer configuration than ours, shown by a peer; index 0: none */
+    struct peer_members settled; /* the newest configuration of our log that is committed for certain; index 0: none */
     struct change change;
 
     /* replica_propose.c */
@@ -279,6 +280,9 @@ void replica_gate_disowned(void *ctx, uint64_t id);
 /* replica_members.c */
 /* Peers are who the configuration in the log says they are, and whom a newer one names that a peer has shown. */
 void replica_members_follow(struct replica *r);
+/* What the disk had, before the core is given it: here are configurations that the core does not remember. */
+void replica_members_loaded(struct replica *r, const struct raft_snapshot *snapshot, uint64_t first,
+                            const struct raft_entry *entries, size_t n);
 void replica_members_introduced(void *ctx, uint64_t from, const struct peer_members *members);
 void replica_members_removed(void *ctx, uint64_t by, uint64_t index);
 /* Goes on with a change, or ends it. */

@@ -20,7 +20,10 @@ static int init_cb(struct raft_io *io, raft_id id, const char *address) {
 
 static int load_cb(struct raft_io *io, raft_term *term, raft_id *voted_for, struct raft_snapshot **snapshot,
                    raft_index *start_index, struct raft_entry *entries[], size_t *n_entries) {
-    return store_load(of(io)->store, term, voted_for, snapshot, start_index, entries, n_entries);
+    struct replica *r = of(io);
+    int rv = store_load(r->store, term, voted_for, snapshot, start_index, entries, n_entries);
+    if (rv == 0) replica_members_loaded(r, *snapshot, *start_index, *entries, *n_entries);
+    return rv;
 }
 
 static int bootstrap_cb(struct raft_io *io, const struct raft_configuration *conf) {

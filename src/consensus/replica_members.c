@@ -2,9 +2,10 @@
  * Who the members are, and changes of that.
  *
  * Whom we talk to follows from the configuration in our log, committed or not, and, when a peer has shown us a newer
- * committed one, from that too until our log has it. While ours is not known to be committed any committed one counts:
- * a leader that took another out and fell before that was committed must hear the one it took out, which may lead now.
- * What we show others is the newest that we know to be committed.
+ * committed one, from that too until our log has it. While ours is not known to be committed, the one before it counts
+ * as well (that one is committed: no leader appends a change before the last one is): a change that never commits
+ * leaves everybody as they were, and a leader that took another out and fell before that was committed hears the one it
+ * took out, which may lead now. What we show others is the newest that we know to be committed.
  *
  * A change waits for the turn, because it may be asked for from inside the core. Then it is the core's: raft_add,
  * raft_assign, raft_remove or raft_transfer, each followed by guard_settle; the core calls back from inside itself, so
@@ -45,7 +46,8 @@ static void peers_follow(struct replica *r) {
     const struct replica_config *given = &r->config;
     unsigned n_given = configuration->n == 0 ? given->member_count : 0; /* what we were started with counts while there
                                                                            is no log, as behind a reinstall */
-    uint64_t ids[2 * PEER_CONFIGURATION_MAX + REPLICA_MEMBERS_MAX], vouched[PEER_CONFIGURATION_MAX];
+    uint64_t ids[3 * PEER_CONFIGURATION_MAX + REPLICA_MEMBERS_MAX], vouched[2 * PEER_CONFIGURATION_MAX];
+    _Static_assert(sizeof vouched / sizeof *vouched <= GUARD_VOUCHED_MAX, "the guard takes all");
     unsigned n = 0, n_vouched = 0;
     for (unsigned i = 0; i < configuration->n && i < PEER_CONFIGURATION_MAX; i++)
         ids[n++] = configuration->servers[i].id;
@@ -53,6 +55,8 @@ static void peers_follow(struct replica *r) {
         ids[n++] = given->members[i].id;
     for (unsigned i = 0; i < r->vouched.n; i++)
         ids[n++] = vouched[n_vouched++] = r->vouched.items[i].id;
+    for (unsigned i = 0; i < r->settled.n; i++)
+        ids[n++] = vouched[n_vouched++] = r->settled.items[i].id;
     guard_vouch(r->guard, vouched, n_vouched);
     peers_members_keep(r->peers, ids, n);
     for (unsigned i = 0; i < configuration->n; i++)
@@ -63,6 +67,11 @@ static void peers_follow(struct replica *r) {
             member_use(r, given->members[i].id, given->members[i].address);
     for (unsigned i = 0; i < r->vouched.n; i++)
         member_use(r, r->vouched.items[i].id, r->vouched.items[i].address);
+    for (unsigned i = 0; i < r->settled.n; i++) {
+        const struct peer_member *m = &r->settled.items[i];
+        if (server_of(r, m->id) == NULL && peer_members_find(&r->vouched, m->id) == NULL)
+            member_use(r, m->id, m->address);
+    }
 }
 
 /* The index of our configuration, if it is known to be committed; else 0. After a restart the core takes the last one
@@ -73,9 +82,41 @@ static uint64_t committed_configuration(const struct replica *r) {
     return committed && core->configuration.n > 0 ? core->configuration_index : 0;
 }
 
+/* Whatever is committed for certain: ours, or the one before it. */
+static void settle(struct replica *r) {
+    const struct raft *core = &r->core;
+    uint64_t committed = committed_configuration(r), before = core->configuration_index;
+    if (committed != 0 && committed != r->settled.index) {
+        (void)peer_members_from(&core->configuration, committed, &r->settled);
+    } else if (core->configuration_uncommitted_index > before && before > r->settled.index) {
+        const struct raft_entry *entry = replica_entry(core, before);
+        if (entry) (void)peer_members_from_entry(entry->buf.base, entry->buf.len, before, &r->settled);
+    }
+}
+
+void replica_members_loaded(struct replica *r, const struct raft_snapshot *snapshot, uint64_t first,
+                            const struct raft_entry *entries, size_t n) {
+    struct peer_members found;
+    uint64_t last = 0;
+    for (size_t i = n; i > 0; i--) { /* the last one, then the one before it */
+        if (entries[i - 1].type != RAFT_CHANGE) continue;
+        uint64_t index = first + i - 1;
+        if (last == 0) {
+            last = index;
+        } else if (peer_members_from_entry(entries[i - 1].buf.base, entries[i - 1].buf.len, index, &found)) {
+            r->settled = found;
+            break;
+        }
+    }
+    if (snapshot && snapshot->configuration_index > r->settled.index)
+        (void)peer_members_from(&snapshot->configuration, snapshot->configuration_index, &r->settled);
+}
+
 void replica_members_follow(struct replica *r) {
     const struct raft *core = &r->core;
-    if (!r->members_followed || core->configuration_index != r->configuration_seen ||
+    uint64_t settled = r->settled.index;
+    settle(r);
+    if (!r->members_followed || settled != r->settled.index || core->configuration_index != r->configuration_seen ||
         core->configuration_uncommitted_index != r->configuration_uncommitted_seen) {
         r->members_followed = true;
         r->configuration_seen = core->configuration_index;
@@ -110,8 +151,11 @@ void replica_members_introduced(void *ctx, uint64_t from, const struct peer_memb
 
 void replica_members_removed(void *ctx, uint64_t by, uint64_t index) {
     struct replica *r = ctx;
-    if (r->closing || server_of(r, r->config.node_id) == NULL) return;             /* we wait to be added */
-    if (index <= r->core.configuration_index || index <= r->vouched.index) return; /* it knows less than we do */
+    if (r->closing || server_of(r, r->config.node_id) == NULL) return; /* we wait to be added */
+    /* Nobody who was removed comes back, so any committed configuration with us in it is enough to compare with. */
+    bool settled = peer_members_find(&r->settled, r->config.node_id) != NULL;
+    uint64_t known = settled ? r->settled.index : r->core.configuration_index;
+    if (index <= known || index <= r->vouched.index) return; /* it knows less than we do */
     replica_fail(r, 0,
                  "node %" PRIu64 " was removed from the cluster (member %" PRIu64 " says so, log entry %" PRIu64
                  "); its folder is of no use any more, and its id is never given again",

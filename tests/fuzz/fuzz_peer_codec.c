@@ -31,6 +31,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         CHECK(again.len == size && memcmp(again.data, data, size) == 0);
         buf_done(&again);
     }
+    if (peer_members_from_entry(data, size, 1, &members)) {
+        CHECK(members.n >= 1 && members.n <= PEER_CONFIGURATION_MAX);
+        for (unsigned i = 0; i < members.n; i++)
+            CHECK(members.items[i].address[0] && peer_members_find(&members, members.items[i].id) == &members.items[i]);
+    }
     struct raft_message message;
     if (peer_message_decode(data, size, &message) != 0) return 0;
     struct buf again;

@@ -403,11 +403,51 @@ static void one_that_is_far_behind_is_not_asked_to_lead(void **state) {
     stop(c);
 }
 
+/* The leader takes a member out and falls before anybody else has heard of it; then the one that it took out leads, of
+ * the members that the cluster was made with. They must hear each other: the others alone are no majority. */
+static void a_removal_that_never_commits_leaves_the_member_as_it_was(void **state) {
+    (void)state;
+    struct cluster *c = start(3);
+    push(c, 50);
+    unsigned lone = (unsigned)cluster_leader(c)->id - 1, out = (lone + 1) % 3, third = (lone + 2) % 3;
+    struct replica_status before, after;
+    replica_status(c->nodes[lone].replica, &before);
+    node_stop(c, out);
+    node_stop(c, third);
+    assert_int_equal(ask(c, REPLICA_REMOVE, out + 1, true), 0);
+    cluster_run(c, 100); /* appended, and on the disk of the leader alone */
+    replica_status(c->nodes[lone].replica, &after);
+    assert_true(after.last_index > before.last_index);
+    node_stop(c, lone);
+    assert_int_equal(told.status, ERR_CLOSED);
+    node_start(c, out);
+    node_start(c, third);
+    assert_true(cluster_wait(c, has_leader, 5000));
+    if (cluster_leader(c)->id != out + 1) change(c, REPLICA_TRANSFER, out + 1);
+    push(c, 20);
+    node_start(c, lone); /* it still has the removal in its log, and finds out that it never was */
+    uint64_t until = clock_mono_ms() + 10000;
+    while (!cluster_level(c)) {
+        assert_true(clock_mono_ms() < until);
+        cluster_run(c, 5);
+        if (c->nodes[lone].fatal != 1) continue; /* "entries were truncated": it is started again */
+        node_stop(c, lone);
+        c->nodes[lone].fatal = 0;
+        node_start(c, lone);
+    }
+    assert_int_equal(cluster_leader(c)->id, out + 1);
+    node_stop(c, third); /* the two of them are a majority */
+    push(c, 20);
+    assert_intact(c);
+    stop(c);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(one_that_is_far_behind_is_not_asked_to_lead),
         cmocka_unit_test(three_become_five_and_three_others_under_load),
         cmocka_unit_test(a_member_that_was_away_lets_in_who_was_added_meanwhile),
+        cmocka_unit_test(a_removal_that_never_commits_leaves_the_member_as_it_was),
         cmocka_unit_test(a_stranger_cannot_vote_append_or_disturb),
         cmocka_unit_test(what_cannot_be_done_is_refused_with_a_reason),
         cmocka_unit_test(a_hand_over_loses_no_command_and_no_ticket),

@@ -9,6 +9,7 @@
 #include "base/rng.h"
 #include "consensus/guard.h"
 #include "consensus/peer_codec.h"
+#include "consensus/peer_members.h"
 
 static void encode(const struct raft_message *message, struct buf *ret) {
     buf_init(ret, PEER_MESSAGE_MAX);
@@ -186,6 +187,48 @@ static void a_configuration_entry_that_runs_over_its_end_is_refused(void **state
     raft_free(change);
 }
 
+/* From an exact copy, so that a sanitizer sees a read past its end. */
+static bool members_of(const uint8_t *data, size_t len, struct peer_members *ret) {
+    uint8_t *copy = malloc(len ? len : 1);
+    memcpy(copy, data, len);
+    bool good = peer_members_from_entry(copy, len, 7, ret);
+    free(copy);
+    return good;
+}
+
+static void the_members_are_read_from_an_entry_and_from_nothing_else(void **state) {
+    (void)state;
+    struct raft_entry entries[3];
+    (void)append_entries(entries);
+    uint8_t *change = entries[2].buf.base;
+    size_t len = entries[2].buf.len, used = 9 + 8 + 15 + 1 + 8 + 11 + 1;
+    struct peer_members members, untouched = {.index = 99};
+    assert_true(members_of(change, len, &members));
+    assert_int_equal(members.index, 7);
+    assert_int_equal(members.n, 2);
+    assert_string_equal(members.items[0].address, "127.0.0.1:5060");
+    assert_int_equal(members.items[0].role, RAFT_VOTER);
+    assert_int_equal(members.items[1].id, 2);
+    assert_string_equal(members.items[1].address, "[::1]:5060");
+    assert_int_equal(members.items[1].role, RAFT_STANDBY);
+    members = untouched;
+    for (size_t shorter = 0; shorter < used; shorter++)
+        assert_false(members_of(change, shorter, &members));
+    static const struct {
+        size_t at;
+        uint8_t value;
+    } damage[] = {{0, 2}, {1, 3}, {1, 1},    {1, 0},  {1, 17}, {8, 1},
+                  {9, 0}, {9, 2}, {16, 255}, {17, 0}, {32, 9}, {32, 3}};
+    for (unsigned i = 0; i < sizeof damage / sizeof *damage; i++) {
+        uint8_t old = change[damage[i].at];
+        change[damage[i].at] = damage[i].value;
+        assert_false(members_of(change, len, &members));
+        change[damage[i].at] = old;
+    }
+    assert_int_equal(members.index, 99);
+    raft_free(change);
+}
+
 static void what_is_over_the_limits_is_not_written(void **state) {
     (void)state;
     struct buf bytes;
@@ -283,6 +326,7 @@ int main(void) {
         cmocka_unit_test(every_shorter_and_every_longer_message_is_refused),
         cmocka_unit_test(lies_about_lengths_and_numbers_are_refused_before_memory_is_taken),
         cmocka_unit_test(a_configuration_entry_that_runs_over_its_end_is_refused),
+        cmocka_unit_test(the_members_are_read_from_an_entry_and_from_nothing_else),
         cmocka_unit_test(what_is_over_the_limits_is_not_written),
         cmocka_unit_test(random_damage_never_reads_outside_and_never_leaks),
         cmocka_unit_test(a_hello_comes_back_and_may_say_more),
