@@ -4,9 +4,11 @@
  *   GET                    Members; every master answers for itself, and only the leader knows how far the others are
  *   POST a MemberChange    add, promote, demote, remove, transfer (leader; answered when it is done)
  *
- * Adding: the id is given by the log (MemberAdd) before the node becomes a learner. Removing: the log notes that the id
- * is gone before the node leaves the configuration. If the leader dies in between, an id is wasted or a record is
- * left, and members_tick clears it away; neither does harm. One call at a time. */
+ * Adding: the id is given by the log (MemberAdd) before the node becomes a learner. Removing: of one that has a record,
+ * so that its id was given by the log, the record goes when the node has left the configuration, for a removal that
+ * fails must leave its addresses; of one that the cluster was made with, the log notes the id before, or it could be
+ * given again. If the leader dies in between, an id is wasted or a record is left, and members_tick clears it away;
+ * neither does harm. One call at a time. */
 #include "scheduler/api.h"
 
 #include <inttypes.h>
@@ -51,8 +53,18 @@ static void call_end(struct member_call *c, int code, const char *text) {
     free(c);
 }
 
+static int note(struct member_call *c, const Conclave__Admin__MemberChange *asked, master_done done);
+
+/* The node is out, whatever becomes of its record. */
+static void forgotten(struct master *m, void *ctx, int status, const struct outcome *outcome) {
+    (void)m, (void)status, (void)outcome;
+    call_end(ctx, 0, "");
+}
+
 static void change_done(void *ctx, int status, const char *why) {
-    call_end(ctx, status, why);
+    struct member_call *c = ctx;
+    bool left = status == 0 && c->change.type == REPLICA_REMOVE && state_member(c->m->state, c->change.id);
+    if (!left || note(c, NULL, forgotten) != 0) call_end(c, status, why);
 }
 
 static void change_begin(struct member_call *c) {
@@ -75,7 +87,7 @@ static void noted(struct master *m, void *ctx, int status, const struct outcome 
     }
 }
 
-static int note(struct member_call *c, const Conclave__Admin__MemberChange *asked) {
+static int note(struct member_call *c, const Conclave__Admin__MemberChange *asked, master_done done) {
     Conclave__Log__MemberAdd add = CONCLAVE__LOG__MEMBER_ADD__INIT;
     Conclave__Log__MemberRemove remove = CONCLAVE__LOG__MEMBER_REMOVE__INIT;
     Conclave__Log__Command command = CONCLAVE__LOG__COMMAND__INIT;
@@ -89,7 +101,7 @@ static int note(struct member_call *c, const Conclave__Admin__MemberChange *aske
         remove.id = c->change.id;
         command.member_remove = &remove;
     }
-    return master_propose(c->m, &command, noted, c);
+    return master_propose(c->m, &command, done, c);
 }
 
 /* "10.0.0.4:5060" of what was asked, with the port that is usual. Answers 400 itself. */
@@ -164,11 +176,11 @@ static void members_post(struct call *call, struct arena *arena) {
     if (add) (void)snprintf(c->address, sizeof c->address, "%s", asked->peer);
     c->change.address = add ? c->address : NULL;
     m->member_call = true;
-    if (!add && change.type != REPLICA_REMOVE) {
+    if (!add && (change.type != REPLICA_REMOVE || state_member(m->state, change.id))) {
         change_begin(c);
         return;
     }
-    rc = note(c, asked);
+    rc = note(c, asked, noted);
     if (rc) call_end(c, rc == ERR_LEVEL ? ERR_FORBIDDEN : rc, rc == ERR_LEVEL ? m->refusal : err_text(rc));
 }
 

@@ -117,6 +117,13 @@ class World:
                                   {"Content-Type": "application/json"}, timeout=20)
         return status, text.decode(errors="replace")
 
+    def newest(self, kind: str) -> int:
+        """The entry of the last command of this type."""
+        done = self.cluster.conclave("log", "ls", "--type", kind, "-o", "jsonl")
+        rows = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+        expect(rows, f"the log has no {kind}: {done.stdout[:300]} {done.stderr[:300]}")
+        return int(rows[-1]["position"].split(".")[0])
+
     def new_host(self) -> str:
         self.next_host += 1
         return f"{self.net}.{self.next_host}"
@@ -199,6 +206,7 @@ def refusals(w: World) -> str:
     learner = next(member for member, row in w.members().items() if row["peer"] == peer)
     expect(w.ask({"verb": "promote", "id": learner})[0] == 409, "a learner that nobody started was promoted")
     w.cli("remove", str(learner))
+    expect(w.newest("member_remove") > w.newest("configuration"), "the addresses of a master are dropped before it is out")
     status, text = w.ask({"verb": "add", "peer": peer})
     again = json.loads(text)["id"]
     expect(status == 200 and int(again) > learner, f"the id {learner} was given again: {text}")
@@ -303,6 +311,7 @@ def rolling(w: World, count: int) -> str:
 def shrink(w: World) -> str:
     for member in sorted(w.members())[:2]:
         w.cli("remove", str(member))    # if it leads it hands over first
+        expect(w.newest("member_remove") < w.newest("configuration"), "the id of a first master is free before the log has noted it")
         w.left(member)
         w.goes_on()
     expect(len(w.members()) == 3, f"members: {w.members()}")
