@@ -13,6 +13,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -20,7 +21,8 @@
 #include "base/mutant.h"
 
 #define RUN_MS       31000u
-#define SEED_ALARM_S 120u /* a child that takes longer is stuck: red */
+#define SEED_CPU_S   120   /* a child that computes longer is stuck: red. CPU time, for a machine may pause us */
+#define SEED_ALARM_S 3600u /* the same for one that waits, which none should */
 
 static bool has_leader(struct cluster *c) {
     return nemesis_leader(c) != NULL;
@@ -192,6 +194,8 @@ _Noreturn static void child(int fd, const struct cluster_config *cfg, struct ver
     static const int signals[] = {SIGSEGV, SIGABRT, SIGBUS, SIGFPE, SIGILL};
     for (size_t i = 0; i < sizeof signals / sizeof signals[0]; i++)
         signal(signals[i], SIG_DFL); /* a test framework may have its own ideas */
+    const struct itimerval cpu = {.it_value.tv_sec = SEED_CPU_S};
+    CHECK(setitimer(ITIMER_PROF, &cpu, NULL) == 0);
     alarm(SEED_ALARM_S);
     seed_here(cfg, ret);
     if (cfg->trace != NULL) fflush(cfg->trace);
@@ -225,6 +229,7 @@ void seed_run(const struct cluster_config *cfg, struct verdict *ret) {
     ret->red = ret->valid = true;
     ret->faults = FAULTS_KEPT_MAX; /* it could not say */
     int signal_number = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
-    snprintf(ret->invariant, sizeof ret->invariant, "%s", signal_number == SIGALRM ? "stuck" : "crash");
+    snprintf(ret->invariant, sizeof ret->invariant, "%s",
+             signal_number == SIGALRM || signal_number == SIGPROF ? "stuck" : "crash");
     snprintf(ret->why, sizeof ret->why, "the process ended with signal %d", signal_number);
 }
