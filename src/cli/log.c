@@ -94,7 +94,6 @@ int log_show_main(int argc, char **argv) {
 
 static void verify_print(const struct verify_report *r, const char *dir) {
     printf("%s: %s\n", dir, r->ok ? "every checksum is right" : "DAMAGED");
-    if (r->pristine) printf("  an empty folder\n");
     printf("  entries %" PRIu64 "-%" PRIu64 ", %" PRIu64 " groups in %" PRIu64 " segments, term %" PRIu64
            ", snapshot at %" PRIu64 "\n",
            r->first, r->last, r->groups, r->segments, r->term, r->snapshot_index);
@@ -147,6 +146,8 @@ int log_verify_main(int argc, char **argv) {
     if (rc) return fail(&err);
     rc = verify_run(disk, true, &report, &err);
     disk_close(disk);
+    if (rc == 0 && report.pristine) /* a folder given by mistake must not pass for an intact one */
+        rc = err_set(&err, ERR_NOT_FOUND, "%.160s: no data of a master is in this folder", o.data_dir);
     if (rc) return fail(&err);
     if (o.output == OUTPUT_TABLE)
         verify_print(&report, o.data_dir);

@@ -233,7 +233,7 @@ static bool walk_entry(void *ctx, uint64_t index, uint64_t term, int type, const
 int log_source_walk(struct log_source *s, const struct log_filter *filter, log_item_cb cb, void *ctx, struct err *err) {
     struct walk w = {.filter = filter, .cb = cb, .ctx = ctx, .err = err};
     uint64_t from = filter ? filter->from.index : 0, to = filter ? filter->to.index : UINT64_MAX;
-    if (from && from < s->range.first)
+    if ((from && from < s->range.first) || to < s->range.first)
         fprintf(stderr, "conclave: note: the log begins at entry %" PRIu64 " here\n", s->range.first);
     int rc = log_source_entries(s, from, to, walk_entry, &w, err);
     return w.rc ? w.rc : rc;

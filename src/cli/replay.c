@@ -21,12 +21,12 @@ int replay_snapshots(struct log_source *source, struct archive_row ret[ARCHIVE_F
 }
 
 static int base_read(struct log_source *source, size_t master, const struct archive_row *row, struct archive *ret,
-                     struct err *err) {
-    struct fault fault = {0};
+                     struct fault *ret_fault, struct err *err) {
     uint8_t cluster[16];
+    *ret_fault = (struct fault){0};
     if (log_source_live(source)) return snapshot_fetch(log_source_options(source), master, row, ret, err);
     int rc = log_source_cluster_id(source, cluster, err);
-    return rc ? rc : archive_read(log_source_disk(source), cluster, row, ret, &fault, err);
+    return rc ? rc : archive_read(log_source_disk(source), cluster, row, ret, ret_fault, err);
 }
 
 static int base_restore(struct replay *r, struct archive *base, struct err *err) {
@@ -51,8 +51,13 @@ static int unreachable(const struct log_source *source, uint64_t oldest, uint64_
     const struct log_range *range = log_source_range(source);
     int rc = log_source_damage(source, err);
     if (rc && at > range->last) return rc;
+    if (oldest == UINT64_MAX) /* a folder always has one, and verify calls its absence damage */
+        return err_set(err, log_source_disk(source) ? ERR_CORRUPT : ERR_NOT_FOUND,
+                       "no state can be rebuilt here: the log begins at entry %" PRIu64
+                       ", and no snapshot reaches it%s",
+                       range->first, log_source_disk(source) ? "; conclave log verify tells more" : "");
     return err_set(err, ERR_NOT_FOUND, "entry %" PRIu64 " cannot be rebuilt here: %" PRIu64 " to %" PRIu64 " can", at,
-                   oldest, range->last);
+                   oldest ? oldest : 1, range->last);
 }
 
 /* Tries the snapshots in the order wanted; a damaged one is passed over. 1: none could be used. */
@@ -64,12 +69,13 @@ static int base_choose(struct replay *r, uint64_t at, bool oldest, uint64_t *ret
     struct err why = {0};
     if (rc) return rc;
     for (size_t i = 0; i < n; i++)
-        if (reaches(range, &rows[i])) *ret_oldest = rows[i].index;
+        if (range->first > 1 && reaches(range, &rows[i])) *ret_oldest = rows[i].index;
     for (size_t k = 0; k < n; k++) {
         const struct archive_row *row = &rows[oldest ? n - 1 - k : k];
         struct archive base = {0};
+        struct fault fault;
         if (row->index > at || !reaches(range, row)) continue;
-        rc = base_read(r->source, master, row, &base, &why);
+        rc = base_read(r->source, master, row, &base, &fault, &why);
         if (rc == 0) rc = base_restore(r, &base, &why);
         archive_done(&base);
         if (rc == 0 || (rc != ERR_CORRUPT && rc != ERR_NOT_FOUND)) {
@@ -77,7 +83,11 @@ static int base_choose(struct replay *r, uint64_t at, bool oldest, uint64_t *ret
             return rc;
         }
         last = rc;
-        fprintf(stderr, "conclave: note: %s\n", why.text);
+        if (fault.kind) /* its remedy is for a node that has nothing else */
+            fprintf(stderr, "conclave: note: %s is damaged at offset %" PRIu64 " (%s) and left out\n", fault.file,
+                    fault.offset, fault.text);
+        else
+            fprintf(stderr, "conclave: note: %s\n", why.text);
     }
     if (last == 0) return 1;
     *err = why;
@@ -87,7 +97,7 @@ static int base_choose(struct replay *r, uint64_t at, bool oldest, uint64_t *ret
 int replay_open(struct log_source *source, uint64_t at, bool oldest, struct replay *ret, struct err *err) {
     struct replay r = {.source = source};
     const struct log_range *range = log_source_range(source);
-    uint64_t begins = range->first;
+    uint64_t begins = range->first == 1 ? 0 : UINT64_MAX; /* the oldest state that can be rebuilt, UINT64_MAX: none */
     *ret = (struct replay){0};
     r.state = state_new();
     r.outcome = malloc(sizeof *r.outcome);
@@ -97,10 +107,9 @@ int replay_open(struct log_source *source, uint64_t at, bool oldest, struct repl
     else if (rc == 0)
         rc = base_choose(&r, at, oldest, &begins, err);
     uint64_t end = range->last > r.index ? range->last : r.index; /* right behind a snapshot the log may be empty */
-    if (rc == 1 && range->first == 1) rc = 0;
-    if (rc == 1 || (rc == 0 && (at > end || (at < begins && range->first > 1))))
-        rc = unreachable(source, begins, at, err);
-    if (rc == ERR_CORRUPT && range->first == 1) rc = 0; /* the log has it all */
+    bool helpless = rc == 1 || rc == ERR_CORRUPT || rc == ERR_NOT_FOUND;
+    if (helpless && range->first == 1) rc = 0; /* the log has it all */
+    if (rc == 1 || (rc == 0 && (at > end || at < begins))) rc = unreachable(source, begins, at, err);
     if (rc) {
         replay_done(&r);
         return rc;

@@ -29,7 +29,8 @@ struct replay_watch {
 
 /* Begins at the newest snapshot that is not behind entry `at`, or with an empty state where the log begins with entry 1
  * and no snapshot helps; `oldest`: as far back as possible instead. *ret is empty on failure.
- * ERR_NOT_FOUND: `at` cannot be rebuilt; the text says what can be. */
+ * ERR_NOT_FOUND: `at` cannot be rebuilt; the text says what can be. ERR_CORRUPT: a folder without any state, or the log
+ * is damaged before `at`. */
 int replay_open(struct log_source *source, uint64_t at, bool oldest, struct replay *ret, struct err *err);
 /* Applies everything behind r->index up to the position. ERR_CORRUPT, ERR_INCOMPATIBLE name the position at which the
  * state cannot follow. */

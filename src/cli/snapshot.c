@@ -31,6 +31,7 @@ static int position_find(const struct options *o, struct log_source **source, ui
     *ret = 0;
     int rc = o->data_dir ? 0 : read_index_fetch(o, ret, &node, err);
     if (rc == 0) rc = log_source_open(o, source, err);
+    if (rc == 0 && o->data_dir) rc = log_source_damage(*source, err); /* "all of its log" would be a lie */
     if (rc) return rc;
     if (o->data_dir) *ret = log_source_range(*source)->last;
     for (int i = 0; rc == 0 && log_source_range(*source)->last < *ret && !interrupted(); i++) {

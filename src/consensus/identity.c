@@ -70,7 +70,7 @@ static int missing(struct disk *disk, const struct census *c, struct err *err) {
         used = n != sizeof block || load_u64(block + 40) != 1;
     }
     if (used) return damaged(0, "the file is missing beside data", err);
-    return err_set(err, ERR_NOT_FOUND, "the folder is empty");
+    return err_set(err, ERR_NOT_FOUND, "no data of a master is in this folder");
 }
 
 int identity_read(struct disk *disk, struct identity *ret, struct err *err) {

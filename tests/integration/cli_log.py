@@ -304,6 +304,9 @@ def a_flipped_bit_ends_the_reading_with_its_place(w: World) -> None:
     for verb in (("log", "ls"), ("log", "stat"), ("log", "export", "-"), ("task", "history", "short"), ("state", "show")):
         got = offline(*verb, "--data-dir", str(folder))
         check(got.returncode == CORRUPT and used.name in got.stderr and "4096" in got.stderr, f"{verb}: {got.returncode} {got.stderr}")
+    saved = WHERE / "of-a-damaged-folder"      # a back-up must not leave out in silence what was behind the damage
+    got = offline("snapshot", "save", str(saved), "--data-dir", str(folder))
+    check(got.returncode == CORRUPT and used.name in got.stderr and not saved.exists(), f"save: {got.returncode} {got.stderr}")
 
 
 def a_backup_is_whole_or_refused(w: World) -> None:
@@ -335,6 +338,19 @@ def a_backup_is_whole_or_refused(w: World) -> None:
     check(full.returncode == ERROR and "not empty" in full.stderr, full.stderr)
 
 
+def damaged_snapshots(folder: pathlib.Path) -> None:
+    """The newest one, then both: the older one serves, and then there is no state, which is damage and nothing else."""
+    older, newest = sorted(folder.glob("snapshot-*"))
+    newest.write_bytes(newest.read_bytes()[:-100])
+    got = offline("state", "show", "--data-dir", str(folder))
+    check(got.returncode == OK and newest.name in got.stderr and "left out" in got.stderr and "--reinstall" not in got.stderr, got.stderr)
+    older.unlink()
+    newest.unlink()
+    for verb in (("state", "show"), ("task", "history", "keep-0"), ("snapshot", "save", str(WHERE / "of-nothing"))):
+        got = offline(*verb, "--data-dir", str(folder))
+        check(got.returncode == CORRUPT and "no snapshot reaches it" in got.stderr, f"{verb}: {got.returncode} {got.stderr}")
+
+
 def snapshots_and_history_reach_back(w: World) -> None:
     """With snapshots and a log that was cut: the oldest position that can be rebuilt is told, and the history says so."""
     c = w.cluster
@@ -346,14 +362,24 @@ def snapshots_and_history_reach_back(w: World) -> None:
     check(len(folder) >= 2, folder)
     wait_until("the log is cut", 20, lambda: json.loads(
         offline("log", "verify", "--data-dir", str(c.masters[0].dir), "-o", "json").stdout)["first"] > 1)
+    damaged_snapshots(w.copy())
+    short = jsonl(offline("log", "export", "-", "--data-dir", str(c.masters[0].dir)))
+    cut = WHERE / "cut.jsonl"
+    check(c.conclave("log", "export", str(cut)).returncode == OK and short[0]["first"] > 1, "export of a log that was cut")
+    got = offline("state", "show", "--export", str(cut))
+    check(got.returncode == ERROR and "no state can be rebuilt here" in got.stderr, f"an export without a state: {got}")
+    none = offline("log", "ls", "--to", "3", "--data-dir", str(c.masters[0].dir))
+    check(none.returncode == OK and "the log begins at entry" in none.stderr, f"what was cut away is not told: {none}")
     folder = jsonl(offline("snapshot", "ls", "-o", "jsonl", "--data-dir", str(c.masters[0].dir)))
     old = offline("state", "show", "--index", "3", "--data-dir", str(c.masters[0].dir))
     check(old.returncode == ERROR and f"{folder[-1]['index']} to" in old.stderr, old.stderr)
     told_by_master = agreed(c)
     live = c.conclave("state", "show", "--index", str(told_by_master["position"]))
     check(told_by_master["members"][0]["hash"] in live.stdout, live.stdout[:200] + live.stderr)
-    events = jsonl(c.conclave("task", "history", "keep-0", "-o", "jsonl"))
-    check(events[0]["type"] == "snapshot" and events[0]["position"] == str(folder[-1]["index"]) or len(events) >= 1, events)
+    events = jsonl(offline("task", "history", "keep-0", "-o", "jsonl", "--data-dir", str(c.masters[0].dir)))
+    check(events[0]["type"] == "snapshot" and events[0]["position"] == str(folder[-1]["index"]), events[0])
+    live = c.conclave("task", "history", "keep-0", "-o", "jsonl")
+    check(jsonl(live)[0]["type"] == "snapshot" and "no longer in the log" in jsonl(live)[0]["reason"], live.stdout[:300])
     saved = json.loads(c.conclave("snapshot", "save", str(WHERE / "backup-2"), "-o", "json").stdout)
     check(json.loads(offline("snapshot", "verify", str(WHERE / "backup-2"), "-o", "json").stdout)["info"]["hash"] == saved["hash"], saved)
 
