@@ -97,6 +97,7 @@ static void welcome(struct peer *peer, const uint8_t *payload, size_t len) {
     peer->welcomed = true;
     peer->pings = 0;
     peer->failure_logged = false;
+    peer->refusal_logged = 0;
     peer->opened_ms = peers_now(p);
     p->counters.welcomes++;
     log_event(LOG_INFO, "peer_connected", "peer=%" PRIu64 " address=%s", peer->id, peer->text);
@@ -108,10 +109,11 @@ static void refused(struct peer *peer, const uint8_t *payload, size_t len) {
     struct peers *p = peer->peers;
     uint32_t why = len >= 4 ? load_u32(payload) : 0;
     uint64_t index = why == PEER_REFUSED_STRANGER && len == 12 ? load_u64(payload + 4) : 0;
-    if (!peer->failure_logged)
+    if (peer->refusal_logged != why) /* also when it had been unreachable before: this is the true reason */
         log_event(LOG_WARN, "peer_refused_us", "peer=%" PRIu64 " address=%s why=%s", peer->id, peer->text,
                   peer_refusal_text(why));
     peer->failure_logged = true;
+    peer->refusal_logged = why;
     peer->attempts = ATTEMPTS_MAX;
     link_close(peer->out);
     if (why == PEER_REFUSED_FOLDER && p->config.disowned) p->config.disowned(p->config.ctx, peer->id);
@@ -149,11 +151,12 @@ static void out_close_cb(void *ctx, struct link *link, enum link_reason reason, 
     struct peers *p = peer->peers;
     if (peer->out == link) {
         bool tls = reason == LINK_TLS;
-        if (!peer->failure_logged || (tls && !peer->tls_logged))
+        bool early = reason == LINK_TIMEOUT && peer->hasty && !peer->welcomed; /* says nothing yet */
+        if (!early && (!peer->failure_logged || (tls && !peer->tls_logged)))
             log_event(tls ? LOG_ERROR : LOG_INFO, peer->welcomed ? "peer_lost" : "peer_unreachable",
                       "peer=%" PRIu64 " address=%s reason=%s text=\"%s\"", peer->id, peer->text,
                       link_reason_name(reason), err ? err->text : "");
-        peer->failure_logged = true;
+        peer->failure_logged |= !early;
         peer->tls_logged = tls;
         if (tls) peer->attempts = ATTEMPTS_MAX; /* a certificate does not change in a millisecond */
         if (peer->welcomed && peers_now(p) - peer->opened_ms >= LASTED_MS) peer->attempts = 0;
@@ -183,7 +186,8 @@ void peer_dial(struct peer *peer) {
      * a second. So the first dials are given up soon; where the way is longer than that, one of the next gets through.
      */
     unsigned patience = PEERS_CONNECT_MIN_MS << peer->attempts;
-    if (patience < options.connect_timeout_ms) options.connect_timeout_ms = patience;
+    peer->hasty = patience < options.connect_timeout_ms;
+    if (peer->hasty) options.connect_timeout_ms = patience;
     if (peer->attempts < ATTEMPTS_MAX) peer->attempts++;
     struct err err;
     p->counters.dials++;

@@ -23,16 +23,18 @@ struct peer {
     char text[PEER_ADDRESS_MAX];
     struct address address;
     uv_timer_t redial;
-    unsigned attempts;      /* dials since the last connection that was one */
-    struct link *out;       /* ours to it: connecting, or open; NULL between two dials */
-    bool welcomed;          /* it has answered our hello on `out` */
-    uint64_t opened_ms;     /* when `out` was welcomed */
-    unsigned pings;         /* sent on `out` and not answered */
-    bool refused;           /* the last dial was refused by a living host */
-    bool failure_logged;    /* since the last welcome */
-    bool tls_logged;        /* and the last of them was one of TLS */
-    uint64_t nonce;         /* of the process we know under this id; 0 = none, or told dead */
-    uint32_t program_level; /* of that process */
+    unsigned attempts;       /* dials since the last connection that was one */
+    struct link *out;        /* ours to it: connecting, or open; NULL between two dials */
+    bool welcomed;           /* it has answered our hello on `out` */
+    uint64_t opened_ms;      /* when `out` was welcomed */
+    unsigned pings;          /* sent on `out` and not answered */
+    bool refused;            /* the last dial was refused by a living host */
+    bool failure_logged;     /* since the last welcome */
+    bool tls_logged;         /* and the last of them was one of TLS */
+    uint32_t refusal_logged; /* why it refused us, as logged since the last welcome; 0 not */
+    bool hasty;              /* the dial under way is given up before a slow way could answer */
+    uint64_t nonce;          /* of the process we know under this id; 0 = none, or told dead */
+    uint32_t program_level;  /* of that process */
     char program_version[PEER_VERSION_BYTES];
     uint64_t contact_ms;       /* last frame from it, 0 never */
     struct inbound *in;        /* its message connection to us, or NULL */
