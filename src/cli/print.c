@@ -43,17 +43,17 @@ void table_print_free(struct table *table) {
     free(table);
 }
 
-static int print_json(const ProtobufCMessage *message) {
+static int print_json(const ProtobufCMessage *message, unsigned flags) {
     struct buf out;
     buf_init(&out, SIZE_MAX / 2);
-    int rc = json_print(message, 0, &out);
+    int rc = json_print(message, flags, &out);
     if (rc == 0) (void)fwrite(out.data, 1, out.len, stdout);
     buf_done(&out);
     return rc;
 }
 
 void print_row(const ProtobufCMessage *message) {
-    CHECK(print_json(message) == 0);
+    CHECK(print_json(message, JSON_LISTS) == 0); /* a reader may walk a list without asking whether there is one */
     (void)putchar('\n');
 }
 
@@ -65,7 +65,7 @@ void rows_begin(struct rows *r, enum output output) {
 void rows_message(struct rows *r, const ProtobufCMessage *message) {
     if (r->output == OUTPUT_JSON && r->any) (void)putchar(',');
     r->any = true;
-    CHECK(print_json(message) == 0);
+    CHECK(print_json(message, 0) == 0);
     if (r->output == OUTPUT_JSONL) (void)putchar('\n');
 }
 

@@ -69,6 +69,11 @@ static void alarm_add(Conclave__Admin__Status *s, struct arena *arena, const cha
     s->alarms[s->n_alarms++] = a;
 }
 
+/* Of the alarm that was added last, if it was. */
+static void alarm_since(Conclave__Admin__Status *s, size_t before, int64_t since_ms) {
+    if (s->n_alarms > before && since_ms > 0) s->alarms[before]->since_ms = since_ms;
+}
+
 /* What each master says of itself; what it says of others, they say themselves. */
 static void alarms_merge(Conclave__Admin__Status *s, const struct views *v, struct arena *arena) {
     struct views own = *v;
@@ -88,8 +93,24 @@ static void alarms_merge(Conclave__Admin__Status *s, const struct views *v, stru
             (void)snprintf(text, sizeof text, "master %" PRIu64 ": %s", own.items[i]->node, a->text);
             size_t before = s->n_alarms;
             alarm_add(s, arena, a->code, text, a->next);
-            if (s->n_alarms > before) s->alarms[before]->since_ms = a->since_ms;
+            alarm_since(s, before, a->since_ms);
         }
+}
+
+/* For how long fewer than a majority of the voters have answered: since the last of the `down - may_die` that are too
+ * many went silent; 0 when a majority answers or that is not known. */
+static int64_t majority_lost_ms(const Conclave__Admin__Status *s, uint32_t may_die) {
+    int64_t silent[64];
+    size_t n = 0;
+    for (size_t i = 0; i < s->n_members && n < sizeof silent / sizeof *silent; i++) {
+        const Conclave__Admin__Member *m = s->members[i];
+        if (strcmp(m->state, "down") != 0 || strcmp(m->role, "voter") != 0) continue;
+        size_t at = n++; /* the longest silence first */
+        for (; at > 0 && silent[at - 1] < m->contact_ms; at--)
+            silent[at] = silent[at - 1];
+        silent[at] = m->contact_ms;
+    }
+    return n > may_die ? silent[may_die] : 0;
 }
 
 static void health_judge(Conclave__Admin__Status *s, const struct views *v, struct arena *arena) {
@@ -98,6 +119,7 @@ static void health_judge(Conclave__Admin__Status *s, const struct views *v, stru
     alarms_merge(s, v, arena);
     for (size_t i = 0; i < s->n_members; i++) {
         const Conclave__Admin__Member *m = s->members[i];
+        size_t before = s->n_alarms;
         bool is_down = !strcmp(m->state, "down");
         voters += !strcmp(m->role, "voter");
         down += is_down && !strcmp(m->role, "voter");
@@ -105,10 +127,12 @@ static void health_judge(Conclave__Admin__Status *s, const struct views *v, stru
             (void)snprintf(text, sizeof text, "master %" PRIu64 " (%s) does not answer", m->id,
                            m->peer ? m->peer : "?");
             alarm_add(s, arena, "MASTER_DOWN", text, "start it again; it catches up by itself");
+            alarm_since(s, before, m->contact_ms);
         } else if (m->has_lag_entries && m->lag_entries > LAG_ALARM_ENTRIES) {
             (void)snprintf(text, sizeof text, "master %" PRIu64 " is %" PRId64 " entries behind", m->id,
                            m->lag_entries);
             alarm_add(s, arena, "MASTER_LAGS", text, "look at its disk and its link to the leader");
+            alarm_since(s, before, m->lag_ms);
         }
     }
     uint32_t may_die = voters ? (voters - 1) / 2 : 0;
@@ -122,8 +146,10 @@ static void health_judge(Conclave__Admin__Status *s, const struct views *v, stru
         alarm_add(s, arena, "AGENTS_UNREACHABLE", text, "conclave agent ls names them");
     }
     if (!led || down > may_die) {
+        size_t before = s->n_alarms;
         alarm_add(s, arena, "NO_QUORUM", "no leader that a majority follows",
                   "start masters until more than half of them run");
+        alarm_since(s, before, majority_lost_ms(s, may_die));
         s->health = (char *)"no-quorum";
     } else {
         s->health = (char *)(s->n_alarms ? "degraded" : "healthy");

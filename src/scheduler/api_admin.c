@@ -69,6 +69,8 @@ static Conclave__Admin__Member *status_member(const struct master *m, const stru
         uint64_t match = self ? r->last_index : p->match_index;
         out->has_lag_entries = 1;
         out->lag_entries = match >= r->last_index ? 0 : (int64_t)(r->last_index - match);
+        out->lag_ms = lag_of(&m->lag, match, state_applied_index(m->state), clock_mono_ms());
+        out->has_lag_ms = out->lag_ms >= 0;
     }
     return out;
 }

@@ -420,6 +420,7 @@ static void master_tick(uv_timer_t *timer) {
     struct master *m = timer->data;
     CHECK_MAGIC(m, MASTER_MAGIC);
     uint64_t now = clock_mono_ms();
+    lag_note(&m->lag, state_applied_index(m->state), now);
     api_retry_held(m->api, now);
     agents_tick(m->agents, now);
     tls_poll(m->tls, now, false);

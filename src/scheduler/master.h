@@ -24,6 +24,7 @@
 #include "net/http.h"
 #include "net/link.h"
 #include "net/net.h"
+#include "scheduler/lag.h"
 #include "scheduler/state.h"
 
 #define MASTER_MAGIC         0x4d535452u
@@ -94,6 +95,7 @@ struct master {
     bool stopping;
     uint64_t stop_ms;      /* when we were told to stop, or last got a step further */
     bool handed_over;      /* leadership, if we had it, is another's */
+    struct lag lag;        /* how far we were when */
     bool member_call;      /* api_members.c has a change under way */
     uint64_t members_told; /* members.c: configuration that agents have been told */
     uint64_t members_look_ms, members_sweep_ms;

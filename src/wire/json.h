@@ -37,6 +37,7 @@ int json_parse(const ProtobufCMessageDescriptor *type, const uint8_t *text, size
 
 enum json_print_flag {
     JSON_ONLY_SET = 1, /* leave unset fields with defaults out */
+    JSON_LISTS = 2,    /* print repeated fields without elements too, as [] or {} */
 };
 
 /* Appends the message. On failure nothing is appended: ERR_INVALID (a required message is NULL, a double is NaN or

@@ -198,7 +198,7 @@ static int field_print(struct json_printer *p, const ProtobufCMessage *m, const 
     size_t count = repeated ? *(const size_t *)field_quantifier(m, f) : 0;
     const char *text;
     const void *slot = repeated ? NULL : slot_find(p, m, f, &text);
-    if (!slot && count == 0) return 0;
+    if (!slot && count == 0 && !(repeated && p->flags & JSON_LISTS)) return 0;
     put(p->out, *any ? ",\"" : "\"", *any ? 2 : 1);
     *any = true;
     put(p->out, f->name, strlen(f->name));

@@ -360,6 +360,20 @@ static void enum_numbers_nobody_knows_are_left_out(void **state) {
     buf_done(&b);
 }
 
+static void empty_lists_are_printed_when_asked_for(void **state) {
+    (void)state;
+    Mesos__V1__Scheduler__Call__Revive revive = MESOS__V1__SCHEDULER__CALL__REVIVE__INIT;
+    Mesos__V1__OfferFilters__ResourceQuantities map = MESOS__V1__OFFER_FILTERS__RESOURCE_QUANTITIES__INIT;
+    struct buf b;
+    buf_init(&b, 1000);
+    assert_int_equal(json_print(&revive.base, 0, &b), 0);
+    assert_int_equal(json_print(&revive.base, JSON_LISTS, &b), 0);
+    assert_int_equal(json_print(&map.base, JSON_LISTS, &b), 0);
+    assert_int_equal(buf_append_byte(&b, 0), 0);
+    assert_string_equal((char *)b.data, "{}{\"roles\":[]}{\"quantities\":{}}");
+    buf_done(&b);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(null_unsets_whatever_was_there),
@@ -378,6 +392,7 @@ int main(void) {
         cmocka_unit_test(maps_with_many_equal_keys_are_settled_fast),
         cmocka_unit_test(what_cannot_be_printed_is_refused),
         cmocka_unit_test(enum_numbers_nobody_knows_are_left_out),
+        cmocka_unit_test(empty_lists_are_printed_when_asked_for),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
