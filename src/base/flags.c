@@ -107,7 +107,8 @@ int flags_parse(const struct flag *flags, int argc, char **argv, int *ret_rest, 
     if (rc == 0) rc = flags_from_arguments(flags, argc, argv, found, &rest, err);
     if (rc) return rc;
     for (int i = 0; flags[i].name; i++)
-        if (flags[i].required && !found[i].given && !*(const char **)flags[i].target)
+        if (flags[i].required && !found[i].given &&
+            (!*(const char **)flags[i].target || !**(const char **)flags[i].target))
             return err_set(err, ERR_INVALID, "--%s is required", flags[i].name);
     for (int i = 0; flags[i].name; i++) {
         if (!found[i].given) continue;

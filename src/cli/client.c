@@ -59,6 +59,9 @@ static void easy_finish(CURL *easy, CURLcode code, const char *host_port, struct
     curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &status);
     curl_easy_getinfo(easy, CURLINFO_TOTAL_TIME_T, &elapsed);
     curl_easy_getinfo(easy, CURLINFO_REDIRECT_URL, &next);
+    curl_off_t connect = 0;
+    curl_easy_getinfo(easy, CURLINFO_CONNECT_TIME_T, &connect);
+    a->sent = connect > 0 && code != CURLE_COULDNT_CONNECT && code != CURLE_COULDNT_RESOLVE_HOST;
     a->elapsed_us = (uint64_t)elapsed;
     if (next && !strncmp(next, "http://", 7))
         (void)snprintf(a->location, sizeof a->location, "%.*s", (int)strcspn(next + 7, "/"), next + 7);
@@ -105,12 +108,16 @@ void client_request_all(const struct options *o, const struct request *r, struct
 }
 
 int client_request_any(const struct options *o, const struct request *r, struct answer *ret, struct err *err) {
+    bool answered = false; /* what a living master says tells more than that another one is down */
     (void)err_set(err, ERR_NO_QUORUM, "no master answers");
     for (size_t i = 0; i < o->master_count; i++) {
         int rc = client_request(o->masters[i], r, ret);
         if (rc == 0 && ret->status >= 200 && ret->status < 300) return 0;
-        if (rc)
+        answered |= rc == 0;
+        if (rc && !answered)
             (void)err_set(err, ERR_NO_QUORUM, "%s", ret->err.text);
+        else if (rc)
+            ;
         else if (ret->status == 503 || (ret->status >= 300 && ret->status < 400))
             (void)err_set(err, ERR_NO_QUORUM, "%s: no leader", o->masters[i]);
         else

@@ -13,6 +13,7 @@
 
 struct answer {
     int status; /* HTTP; 0: no answer, see `err` */
+    bool sent;  /* there was a connection: without an answer the request may have been taken all the same */
     struct err err;
     struct buf body;
     char location[128];  /* authority of a redirect that was not followed; "" */

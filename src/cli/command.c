@@ -58,16 +58,23 @@ static const struct command commands[] = {
 
 #define COMMAND_COUNT (sizeof commands / sizeof commands[0])
 
-static void usage(FILE *out) {
+/* Of one noun, or of all (NULL). */
+static void usage(FILE *out, const char *noun) {
     fprintf(out, "usage: conclave COMMAND [FLAGS]\n\n");
     for (size_t i = 0; i < COMMAND_COUNT; i++) {
         char name[40];
-        if (!commands[i].help) continue;
+        if (!commands[i].help || (noun && strcmp(commands[i].noun, noun) != 0)) continue;
         (void)snprintf(name, sizeof name, "%s %s", commands[i].noun, commands[i].verb ? commands[i].verb : "");
         fprintf(out, "  %-17s %s\n", name, commands[i].help);
     }
     fprintf(out, "\nconclave COMMAND --help tells a command's flags; conclave --version prints the version.\n"
                  "Exit: 0 ok, 1 error, 2 degraded, 3 no quorum, 4 corrupt or diverged, 64 wrong usage.\n");
+}
+
+static bool noun_known(const char *noun) {
+    for (size_t i = 0; i < COMMAND_COUNT; i++)
+        if (commands[i].help && !strcmp(commands[i].noun, noun)) return true;
+    return false;
 }
 
 static const struct command *command_find(const char *noun, const char *verb) {
@@ -86,15 +93,24 @@ int command_main(int argc, char **argv) {
         return 0;
     }
     if (argc > 1 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help"))) {
-        usage(stdout);
+        usage(stdout, NULL);
         return 0;
     }
+    bool known = argc > 1 && noun_known(argv[1]);
     const struct command *command = argc > 1 ? command_find(argv[1], argc > 2 ? argv[2] : NULL) : NULL;
     if (command) {
         int skip = command->verb ? 2 : 1;
         return command->run(argc - skip, argv + skip);
     }
-    if (argc > 1) fprintf(stderr, "conclave: no such command: %.60s %.60s\n", argv[1], argc > 2 ? argv[2] : "");
-    usage(stderr);
+    if (known && argc > 2 && (!strcmp(argv[2], "--help") || !strcmp(argv[2], "-h"))) {
+        usage(stdout, argv[1]);
+        return 0;
+    }
+    if (known && argc == 2)
+        fprintf(stderr, "conclave: %.60s: which of these?\n", argv[1]);
+    else if (argc > 1)
+        fprintf(stderr, "conclave: no such command: %.60s%s%.60s\n", argv[1], argc > 2 ? " " : "",
+                argc > 2 ? argv[2] : "");
+    usage(stderr, known ? argv[1] : NULL);
     return 64;
 }

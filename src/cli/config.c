@@ -97,18 +97,25 @@ int config_get_main(int argc, char **argv) {
 
 /* Asks master after master; 409 and 412 are the cluster's answer and end the search. */
 static int change_send(const struct options *o, const struct request *request, struct answer *ret, struct err *err) {
+    bool answered = false; /* what a living master says tells more than that another one is down */
     (void)err_set(err, ERR_NO_QUORUM, "no master answers");
     for (size_t i = 0; i < o->master_count; i++) {
         int rc = client_request(o->masters[i], request, ret);
         int len = (int)(ret->body.len < 240 ? ret->body.len : 240);
         const char *text = len ? (const char *)ret->body.data : "";
         if (rc == 0 && ret->status == 200) return 0;
-        if (rc)
+        if (rc && ret->sent) /* if it was under way, asking again could change it twice */
+            (void)err_set(err, ERR_UNKNOWN_OUTCOME, "%s: whether it was changed is not known, look at config get",
+                          ret->err.text);
+        else if (rc && !answered)
             (void)err_set(err, ERR_NO_QUORUM, "%s", ret->err.text);
-        else if (ret->status == 503) /* if it was under way, asking again could change it twice */
+        else if (rc)
+            ;
+        else if (ret->status == 503)
             (void)err_set(err, strstr(text, "unknown") ? ERR_UNKNOWN_OUTCOME : ERR_NO_QUORUM, "%.*s", len, text);
         else
             (void)err_set(err, ret->status == 412 ? ERR_EXISTS : ERR_INVALID, "%.*s", len, text);
+        answered |= rc == 0;
         answer_done(ret);
         if (err->code != ERR_NO_QUORUM || rc == ERR_TIMEOUT) break;
     }

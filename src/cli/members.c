@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * conclave members ...: who the masters are, and changes of that. Each change is one request to the leader; replace is
  * a row of them, and may be run again if it was interrupted: it looks what is done already. */
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -129,8 +130,7 @@ static void members_table(const Conclave__Admin__Members *m) {
         (void)snprintf(id, sizeof id, "%" PRIu64, row->id);
         if (row->has_lag_entries) (void)snprintf(behind, sizeof behind, "%" PRId64, row->lag_entries);
         if (row->has_contact_ms && row->contact_ms >= 0) (void)duration_text(row->contact_ms, heard);
-        const char *state = row->state ? row->state : row->connected ? "follower" : "not connected";
-        table_row(t, (const char *const[]){id, row->role, state, row->peer, row->http, row->link, behind, heard});
+        table_row(t, (const char *const[]){id, row->role, row->state, row->peer, row->http, row->link, behind, heard});
     }
     table_print_free(t);
     if (m->change)
@@ -146,6 +146,9 @@ int members_ls_main(int argc, char **argv) {
     if (options_parse(table, &o, argc, argv, "conclave members ls [FLAGS]", 0, 0, &rest, &code)) return code;
     arena_init(&arena, CLIENT_ANSWER_MAX);
     Conclave__Admin__Members *m = members_get(&o, true, &arena, &err);
+    for (size_t i = 0; m && i < m->n_members; i++)
+        if (!m->members[i]->state)
+            m->members[i]->state = (char *)(m->members[i]->connected ? "follower" : "not connected");
     if (!m) {
         code = fail(&err);
     } else if (o.output == OUTPUT_TABLE) {
@@ -172,8 +175,13 @@ static void changed_print(const struct member_options *p, Conclave__Admin__Membe
         print_row(&changed->base);
         return;
     }
-    for (size_t i = 0; i < sizeof done / sizeof *done; i++)
-        if (!strcmp(changed->verb, done[i][0])) printf("master %" PRIu64 " %s", changed->id, done[i][1]);
+    for (size_t i = 0; i < sizeof done / sizeof *done; i++) {
+        if (strcmp(changed->verb, done[i][0]) != 0) continue;
+        if (changed->id)
+            printf("master %" PRIu64 " %s", changed->id, done[i][1]);
+        else
+            printf("another master %s", done[i][1]); /* which one is not known yet */
+    }
     if (changed->has_removed) printf(", master %" PRIu64 " is removed", changed->removed);
     printf("\n");
     if (changed->start) printf("start it with:\n  %s\n", changed->start);
@@ -267,16 +275,34 @@ static int learner_wait(struct member_options *p, uint64_t id, struct err *err) 
     }
 }
 
+/* Whether a voter at the address of the new master can be what an interrupted replace has promoted: it is younger than
+ * the one that leaves, and between the two steps there is one voter too many. Else the address is that of another
+ * voter, and removing `old` would only make the cluster smaller. */
+static bool promoted_for(const Conclave__Admin__Members *m, uint64_t old, const Conclave__Admin__Member *fresh) {
+    size_t voters = 0;
+    for (size_t i = 0; i < m->n_members; i++)
+        voters += !strcmp(m->members[i]->role, "voter");
+    return fresh->id > old && voters % 2 == 0;
+}
+
 static int member_replace(struct member_options *p, uint64_t old, const char *peer, struct arena *arena,
                           Conclave__Admin__MemberChanged **ret, struct err *err) {
     Conclave__Admin__Members *m = members_get(&p->o, false, arena, err);
     if (!m) return err->code;
     const Conclave__Admin__Member *fresh = member_at(m, peer), *gone = member_find(m, old);
-    if (fresh && fresh->id == old) return err_set(err, ERR_INVALID, "master %" PRIu64 " is at %s itself", old, peer);
-    if (!gone && !(fresh && !strcmp(fresh->role, "voter")))
-        return err_set(err, ERR_NOT_FOUND, "there is no master %" PRIu64, old);
+    if (fresh && fresh->id == old)
+        return err_set(err, ERR_INVALID,
+                       "master %" PRIu64 " is at %s itself: if its disk is lost, conclave members remove %" PRIu64
+                       ", then conclave members add --peer %s",
+                       old, peer, old, peer);
     uint64_t id = fresh ? fresh->id : 0;
     bool voter = fresh && !strcmp(fresh->role, "voter");
+    if (!gone && !(voter && id > old)) return err_set(err, ERR_NOT_FOUND, "there is no master %" PRIu64, old);
+    if (gone && voter && !promoted_for(m, old, fresh))
+        return err_set(err, ERR_INVALID,
+                       "master %" PRIu64 " at %s has a vote already: a new master needs an address of its own (members "
+                       "remove %" PRIu64 " takes that one out without another in its place)",
+                       id, peer, old);
     int rc = 0;
     if (!fresh) {
         rc = member_add(p, peer, arena, ret, err);
@@ -302,9 +328,10 @@ static int member_replace(struct member_options *p, uint64_t old, const char *pe
 }
 
 static bool id_parse(const char *text, uint64_t *ret, struct err *err) {
-    char *end;
+    char *end = NULL;
+    errno = 0;
     *ret = text[0] >= '0' && text[0] <= '9' ? strtoull(text, &end, 10) : 0;
-    if (*ret != 0 && *end == '\0') return true;
+    if (*ret != 0 && *end == '\0' && errno == 0) return true;
     return err_set(err, ERR_INVALID, "'%.40s' is no id of a master", text) == 0;
 }
 

@@ -16,6 +16,7 @@
 #include "base/rng.h"
 #include "cli/client.h"
 #include "cli/command.h"
+#include "cli/interrupt.h"
 #include "cli/task_logs.h"
 #include "mesos/v1/scheduler.pb-c.h"
 #include "wire/json.h"
@@ -430,7 +431,9 @@ int run_main(int argc, char **argv) {
         if (leader_find(&r)) {
             no_leader_until = clock_mono_ms() + 30000;
             stream_read(&r);
-        } else if (clock_mono_ms() > no_leader_until || (run_interrupted && !r.launched)) {
+        } else if (run_interrupted && !r.launched) {
+            return EXIT_INTERRUPTED;
+        } else if (clock_mono_ms() > no_leader_until) {
             fprintf(stderr, "conclave: no leader for 30 s\n");
             return EXIT_NO_QUORUM;
         }
@@ -439,6 +442,7 @@ int run_main(int argc, char **argv) {
     output_copy(&r);
     resources_done(&r.wanted);
     if (r.ended && r.state == MESOS__V1__TASK_STATE__TASK_FINISHED) return 0;
+    if (run_interrupted && !r.launched) return EXIT_INTERRUPTED;
     if (r.launched) fprintf(stderr, "conclave: %s%s%s\n", run_state_name(r.state), r.message[0] ? ": " : "", r.message);
     return 1;
 }

@@ -43,6 +43,9 @@ static void call_end(struct member_call *c, int code, const char *text) {
     c->m->member_call = false;
     if (code == 0) {
         char body[160];
+        struct replica_status r;
+        replica_status(c->m->replica, &r);
+        if (c->change.type == REPLICA_TRANSFER && c->change.id == 0) c->change.id = r.leader_id; /* whoever it was */
         const struct http_field type = {"Content-Type", "application/json"};
         int n = snprintf(body, sizeof body, "{\"verb\":\"%s\",\"id\":%" PRIu64 ",\"index\":%" PRIu64 "}",
                          replica_change_name(c->change.type), c->change.id, state_applied_index(c->m->state));

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * `conclave master`: flags to configuration. */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -197,7 +198,7 @@ int master_main(int argc, char **argv) {
     (void)snprintf(who, sizeof who, "m%llu", (unsigned long long)f.node);
     log_setup(f.verbose ? LOG_DEBUG : LOG_INFO, who);
     if (mkdir(f.data_dir, 0700) != 0 && access(f.data_dir, W_OK) != 0) {
-        fprintf(stderr, "conclave master: cannot use data folder %s\n", f.data_dir);
+        fprintf(stderr, "conclave master: cannot use data folder %s: %s\n", f.data_dir, strerror(errno));
         return 1;
     }
     return master_run(&config);

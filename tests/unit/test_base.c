@@ -93,6 +93,9 @@ static void flags_change_nothing_unless_all_are_right(void **state) {
     char *missing[] = {"x", "--port", "9"};
     assert_int_equal(flags_parse(table, 3, missing, &rest, &err), ERR_INVALID);
     assert_string_equal(err.text, "--dir is required");
+    dir = "";
+    assert_int_equal(flags_parse(table, 3, missing, &rest, &err), ERR_INVALID); /* an empty default is none */
+    dir = NULL;
     assert_int_equal(flags_parse(table, 5, bad_number, &rest, &err), ERR_INVALID);
     assert_string_equal(err.text, "--port: 70000 is above 65535");
     assert_int_equal(flags_parse(table, 3, unknown, &rest, &err), ERR_INVALID);
