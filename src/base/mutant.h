@@ -26,6 +26,8 @@
     X(LEARNER_COMMITS, "learner-commits", "a learner's answer counts as a voter's")                                    \
     X(LEARNER_VOTES, "learner-votes", "learners are asked for votes, and theirs count")                                \
     X(READ_UNAPPLIED, "read-unapplied", "a read is answered before its index is applied")                              \
+    X(BAR_IGNORED, "bar-ignored", "a reinstalled node votes and stands at once")                                       \
+    X(FOLDER_IGNORED, "folder-ignored", "a member is believed whatever folder it comes with")                          \
     X(CLOCK_IN_APPLY, "clock-in-apply", "apply looks at the machine's clock")                                          \
     X(USED_KEPT, "resources-kept", "a framework's share is not reduced when a task ends")
 

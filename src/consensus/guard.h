@@ -23,6 +23,11 @@
  * breach ends the process
  *   O  votes, their answers and the order to stand are heard from members only (guard_vouch names those that our own
  * log does not know yet)
+ *   P  who refuses a pre-vote and is in a later term says so: the core answers with the term of the request, so of two
+ *      of which one has the longer log and the other the later term neither would ever be elected
+ *   Q  a vote is given whatever role our own log gives us: a learner that is being promoted may be needed for the
+ *      majority before it has the entry that says so (Raft, 4.1: requests are answered without regard to one's own
+ *      configuration; the candidate counts the voters of its own)
  *
  * It also owns the core's tick, time and random numbers: election timeout = election_ms + rank x 15 ms + U(0,5) ms,
  * where rank is our place by id among the voters other than the last known leader; a voter that has not heard from its
@@ -198,6 +203,8 @@ struct guard_counters {
     uint64_t snapshots_refused;           /* L */
     uint64_t checks;                      /* M: entries into the core that were checked */
     uint64_t strangers;                   /* O: messages of nodes that are no members */
+    uint64_t terms_told;                  /* P */
+    uint64_t learners_asked;              /* Q: requests for a vote that came to a learner */
     uint64_t held_dropped;                /* a held queue was full */
     uint64_t votes_repeated, votes_deferred, probes, leaders_forgotten, leaders_doubted;
     uint64_t reads_forwarded; /* reads of followers that we answered as leader */
@@ -244,7 +251,9 @@ enum guard_correction {
     GUARD_M = 1u << 12,
     GUARD_N = 1u << 13,
     GUARD_O = 1u << 14,
-    GUARD_ALL = (1u << 15) - 1
+    GUARD_P = 1u << 15,
+    GUARD_Q = 1u << 16,
+    GUARD_ALL = (1u << 17) - 1
 };
 void guard_test_off(struct guard *g, unsigned corrections);
 #endif

@@ -25,11 +25,12 @@ raft_term writes_term(const struct guard *g) {
 }
 
 /* F: the core tests for a new commit index only at its last stored entry. If it learned of n+1 before n is committed,
- * it would test n+1 only, and a leader whose disk is faster than its followers might not commit for a long time. */
+ * it would test n+1 only, and a leader whose disk is faster than its followers might not commit for a long time. With
+ * one voter there is nobody to wait for, and nobody whose answer would make the core test n again. */
 static bool withheld(const struct guard *g, const struct guard_write *w) {
     const struct raft *r = g->r;
     if (!GUARD_ON(g, GUARD_F) || !w->own || r->state != RAFT_LEADER || w->term != r->current_term) return false;
-    if (g->first_term != r->current_term || w->first <= g->first_index) return false;
+    if (g->first_term != r->current_term || w->first <= g->first_index || voters(r) == 1) return false;
     return r->commit_index + 1 < w->first;
 }
 

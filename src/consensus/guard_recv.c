@@ -250,6 +250,22 @@ static void deliver_plain(struct guard *g, struct raft_message *m) {
     guard_leave(g);
 }
 
+/* Q: for the core, we are a voter while it looks at the request. */
+static void vote_asked(struct guard *g, struct raft_message *m) {
+    struct raft_server *us = (struct raft_server *)member_of(g->r, g->r->id);
+    if (us == NULL || us->role == RAFT_VOTER || !GUARD_ON(g, GUARD_Q)) {
+        deliver_plain(g, m);
+        return;
+    }
+    int role = us->role;
+    g->count.learners_asked++;
+    us->role = RAFT_VOTER;
+    guard_enter(g, NULL);
+    g->core_recv(g->outer, m);
+    us->role = role; /* a request for a vote leaves the configuration as it is */
+    guard_leave(g);
+}
+
 /* D: one that arrives while we still write would start an election on entries that are not stored; the newest waits. */
 static void timeout_now(struct guard *g, struct raft_message *m) {
     if (!GUARD_ON(g, GUARD_D) || !writes_unfinished(g)) {
@@ -295,7 +311,7 @@ static void dispatch(struct guard *g, struct raft_message *m) {
         if (second_vote(g, &m->request_vote))
             g->count.votes_refused++;
         else if (vote_request(g, &m->request_vote))
-            deliver_plain(g, m);
+            vote_asked(g, m);
         break;
     case RAFT_IO_REQUEST_VOTE_RESULT:
         if (MUTANT(LEARNER_VOTES)) pretend_voter(g, m);

@@ -253,6 +253,19 @@ static int send_snapshot(struct guard *g, struct raft_io_send *req, const struct
     return rv;
 }
 
+/* P. A term is true of whoever says it, and one that is behind only takes it over and asks again. */
+static void send_vote(struct guard *g, const struct raft_message *message) {
+    struct raft_message m = *message;
+    struct raft_request_vote_result *result = &m.request_vote_result;
+    bool pre_vote = result->pre_vote == raft_tribool_true;
+    if (pre_vote && result->vote_granted) vote_granted(g);
+    if (pre_vote && !result->vote_granted && result->term < g->r->current_term && GUARD_ON(g, GUARD_P)) {
+        result->term = g->r->current_term;
+        g->count.terms_told++;
+    }
+    pass_on(g, &m);
+}
+
 int guard_send(struct raft_io *io, struct raft_io_send *req, const struct raft_message *message, raft_io_send_cb cb) {
     struct guard *g = io->impl;
     CHECK_MAGIC(g, GUARD_MAGIC);
@@ -276,9 +289,7 @@ int guard_send(struct raft_io *io, struct raft_io_send *req, const struct raft_m
         pass_on(g, message);
         break;
     case RAFT_IO_REQUEST_VOTE_RESULT:
-        if (message->request_vote_result.vote_granted && message->request_vote_result.pre_vote == raft_tribool_true)
-            vote_granted(g);
-        pass_on(g, message);
+        send_vote(g, message);
         break;
     default:
         pass_on(g, message);

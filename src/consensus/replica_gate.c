@@ -2,7 +2,8 @@
  * Who may take part. Between the network and the core stands one question: does this node remember what it promised?
  *
  *  - A folder that was never admitted (pins.h) may be one that was wiped. While it is a voter it neither hears nor says
- *    anything, until more than half of the other voters have written its number down. As a learner it may fill its log.
+ *    anything, until more than half of the other voters have written its number down. As a learner it may fill its log,
+ *    and is admitted in the same way: its vote may be needed before it hears that it is a voter (guard.h, Q).
  *  - A barred node (reinstall.h) fills its log, and neither stands nor votes, until an entry of a later term than the
  *    bar is committed and in its log.
  *  - A member that knows another folder under our id ends us: ours was wiped, or is a copy from elsewhere. */
@@ -12,6 +13,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/mutant.h"
 #include "consensus/replica_impl.h"
 
 #define TELL_MS 10000u /* between two lines about what we wait for */
@@ -20,10 +22,15 @@ static bool votes(const struct raft_message *m) {
     return m->type == RAFT_IO_REQUEST_VOTE || m->type == RAFT_IO_REQUEST_VOTE_RESULT || m->type == RAFT_IO_TIMEOUT_NOW;
 }
 
-static bool is_voter(const struct replica *r, uint64_t id) {
+static const struct raft_server *member(const struct replica *r, uint64_t id) { /* NULL: it is none */
     for (unsigned i = 0; i < r->core.configuration.n; i++)
-        if (r->core.configuration.servers[i].id == id) return r->core.configuration.servers[i].role == RAFT_VOTER;
-    return false;
+        if (r->core.configuration.servers[i].id == id) return &r->core.configuration.servers[i];
+    return NULL;
+}
+
+static bool is_voter(const struct replica *r, uint64_t id) {
+    const struct raft_server *server = member(r, id);
+    return server != NULL && server->role == RAFT_VOTER;
 }
 
 bool replica_gate_passes(const struct replica *r, const struct raft_message *message) {
@@ -54,8 +61,9 @@ static unsigned others(const struct replica *r, unsigned *ret_accepted) {
 
 static void try_admit(struct replica *r) {
     unsigned accepted;
-    if (r->pins.admitted || !is_voter(r, r->config.node_id)) return;
+    if (r->pins.admitted || member(r, r->config.node_id) == NULL) return;
     unsigned needed = pins_needed(others(r, &accepted));
+    if (accepted < needed && !is_voter(r, r->config.node_id)) return;
     if (accepted < needed) {
         uint64_t now = clock_mono_ms();
         if (r->waiting_since_ms == 0) r->waiting_since_ms = r->waiting_told_ms = now;
@@ -104,6 +112,7 @@ int replica_gate_meet(void *ctx, uint64_t id, uint64_t folder) {
     for (unsigned i = 0; i < r->core.configuration.n && n < PEERS_MAX + 1; i++)
         members[n++] = r->core.configuration.servers[i].id;
     int rv = pins_meet(&r->pins, id, folder, members, n, &err);
+    if (MUTANT(FOLDER_IGNORED) && rv == ERR_FORBIDDEN) return 0;
     if (rv != 0 && rv != ERR_FORBIDDEN && rv != ERR_LIMIT) replica_fail(r, 1, "%s", err.text);
     return rv;
 }
@@ -135,6 +144,6 @@ int replica_gate_open(struct replica *r, bool reinstall, struct err *err) {
 }
 
 void replica_gate_start(struct replica *r) {
-    r->barred = store_barred(r->store);
+    r->barred = MUTANT(BAR_IGNORED) ? 0 : store_barred(r->store);
     try_admit(r);
 }

@@ -84,6 +84,8 @@ void replica_status(struct replica *r, struct replica_status *ret) {
     X(probes)                                                                                                          \
     X(leaders_forgotten)                                                                                               \
     X(leaders_doubted)                                                                                                 \
+    X(terms_told)                                                                                                      \
+    X(learners_asked)                                                                                                  \
     X(strangers)                                                                                                       \
     X(reads_forwarded)
 #define PEERS_COUNTERS(X)                                                                                              \

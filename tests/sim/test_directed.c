@@ -13,7 +13,8 @@
  *   K  a message beyond the limit
  *   L  real damage: crash in the roll-back; and an uncommitted configuration in a snapshot
  *   M  a check: what H prevents is noticed by the guard itself
- *   N  real damage: a stale read */
+ *   N  real damage: a stale read
+ *   P, Q  two of three masters are there and never have a leader */
 #include "../lib/cmocka_all.h"
 
 #include <stdlib.h>
@@ -95,6 +96,11 @@ static void connect_only(struct sim *sim, unsigned mask) { /* these talk to each
     for (unsigned i = 0; i < sim->cfg.voters; i++)
         for (unsigned j = 0; j < sim->cfg.voters; j++)
             sim->cut[i][j] = (mask >> i & 1) == 0 || (mask >> j & 1) == 0;
+}
+
+static void assigned(struct raft_change *req, int status) {
+    (void)status;
+    raft_free(req);
 }
 
 static bool carries(const struct raft_message *m) {
@@ -285,6 +291,24 @@ static void fast_leader(struct sim *sim) {
     finish(sim);
 }
 
+/* The other of two voters is taken out while it has not got an entry yet: nobody else will ever answer, and the core
+ * looks at the entry again only when it learns of a later one. */
+static void last_voter(struct sim *sim) {
+    begin(sim, 0);
+    connect_only(sim, 0x1);
+    node_propose(&sim->nodes[0], 16);
+    sim_run(sim, 20);
+    node_enter(&sim->nodes[0]);
+    struct raft_change *req = raft_calloc(1, sizeof *req);
+    CHECK(raft_remove(core(sim, 0), req, 2, assigned) == 0);
+    guard_settle(sim->nodes[0].guard);
+    node_enter(NULL);
+    sim_run(sim, 200);
+    const struct raft *r = core(sim, 0);
+    if (!sim->red && r->commit_index < log_last(&r->log))
+        sim_red(sim, "starved", "the only voter has committed %llu of %llu", r->commit_index, log_last(&r->log));
+}
+
 /* ---- H, M: counted twice ---- */
 
 static enum sim_verdict twice_filter(struct sim *sim, unsigned from, unsigned to, const struct raft_message *m) {
@@ -464,6 +488,67 @@ static void deposed_reader(struct sim *sim) {
     finish(sim);
 }
 
+/* ---- P: the longer log in an older term, the shorter log in a later one ---- */
+
+static enum sim_verdict nothing_to_third(struct sim *sim, unsigned from, unsigned to, const struct raft_message *m) {
+    (void)sim;
+    (void)from;
+    return carries(m) && to == 2 ? SIM_DROP : SIM_PASS;
+}
+
+static void log_against_term(struct sim *sim) {
+    begin(sim, 0);
+    connect_only(sim, 0x3);
+    node_propose(&sim->nodes[0], 16);
+    sim_run(sim, 100); /* nodes 0 and 1 have it */
+    node_crash(&sim->nodes[1]);
+    net_heal(sim);
+    sim->filter = nothing_to_third;
+    for (unsigned i = 0; i < 2; i++) { /* twice elected by node 2, which gets a term each time, and no entry */
+        node_crash(&sim->nodes[0]);
+        node_start(&sim->nodes[0]);
+        elect(sim, 0);
+        sim_run(sim, 50);
+    }
+    node_crash(&sim->nodes[0]); /* for good */
+    node_start(&sim->nodes[1]);
+    sim->filter = NULL;
+    sim->nodes[1].timers_off = sim->nodes[2].timers_off = false;
+    wanted = 1;
+    if (!sim_until(sim, wanted_leads, 5000) && !sim->red)
+        sim_red(sim, "liveness", "two of three masters, in terms %llu and %llu, have no leader after 5 s",
+                core(sim, 1)->current_term, core(sim, 2)->current_term);
+    finish(sim);
+}
+
+/* ---- Q: a voter that does not know it yet ---- */
+
+static void assign(struct sim *sim, unsigned leader, raft_id id, int role) {
+    node_enter(&sim->nodes[leader]);
+    struct raft_change *req = raft_calloc(1, sizeof *req);
+    CHECK(raft_assign(core(sim, leader), req, id, role, assigned) == 0);
+    guard_settle(sim->nodes[leader].guard);
+    node_enter(NULL);
+}
+
+static void needed_learner(struct sim *sim) {
+    begin(sim, 0);
+    assign(sim, 0, 3, RAFT_STANDBY);
+    sim_run(sim, 200);
+    sim->filter = nothing_to_third;
+    assign(sim, 0, 3, RAFT_VOTER); /* nodes 0 and 1 have it, node 2 does not */
+    sim_run(sim, 100);
+    node_crash(&sim->nodes[1]); /* for good */
+    node_crash(&sim->nodes[0]);
+    node_start(&sim->nodes[0]);
+    sim->filter = NULL;
+    sim->nodes[0].timers_off = sim->nodes[2].timers_off = false;
+    wanted = 0;
+    if (!sim_until(sim, wanted_leads, 5000) && !sim->red)
+        sim_red(sim, "liveness", "two of three masters have no leader after 5 s");
+    finish(sim);
+}
+
 /* ---- not the guard's: a vote that a crash forgets ---- */
 
 static void crash_after_vote(struct sim *sim) {
@@ -597,6 +682,11 @@ static void f_a_leader_with_a_fast_disk_commits_under_load(void **state) {
     expect_green(fast_leader, 3, 0);
 }
 
+static void f_a_leader_that_is_left_alone_waits_for_nobody(void **state) {
+    (void)state;
+    expect_green(last_voter, 2, 0);
+}
+
 static void g_an_unjustified_commit_is_stopped_before_it_is_applied(void **state) {
     (void)state;
     expect_red(figure_8, 5, ONLY(GUARD_A | GUARD_G), "commit-diverged", "diverged");
@@ -653,6 +743,18 @@ static void n_a_deposed_leader_does_not_read(void **state) {
     expect_green(deposed_reader, 3, 0);
 }
 
+static void p_the_longer_log_learns_the_later_term(void **state) {
+    (void)state;
+    expect_red(log_against_term, 3, ONLY(GUARD_P), "liveness", NULL);
+    expect_green(log_against_term, 3, 0);
+}
+
+static void q_a_learner_votes_for_who_counts_it_as_a_voter(void **state) {
+    (void)state;
+    expect_red(needed_learner, 3, ONLY(GUARD_Q), "liveness", NULL);
+    expect_green(needed_learner, 3, 0);
+}
+
 static void a_vote_survives_a_crash(void **state) {
     (void)state;
     forget_vote = true;
@@ -672,6 +774,7 @@ int main(void) {
         cmocka_unit_test(d_nobody_stands_with_unfinished_writes),
         cmocka_unit_test(e_nobody_votes_twice_in_a_term),
         cmocka_unit_test(f_a_leader_with_a_fast_disk_commits_under_load),
+        cmocka_unit_test(f_a_leader_that_is_left_alone_waits_for_nobody),
         cmocka_unit_test(g_an_unjustified_commit_is_stopped_before_it_is_applied),
         cmocka_unit_test(h_requests_wait_for_older_writes),
         cmocka_unit_test(i_requests_below_our_snapshot_are_trimmed),
@@ -682,6 +785,8 @@ int main(void) {
         cmocka_unit_test(m_the_guard_notices_what_the_disk_does_not_have),
         cmocka_unit_test(a_vote_survives_a_crash),
         cmocka_unit_test(n_a_deposed_leader_does_not_read),
+        cmocka_unit_test(q_a_learner_votes_for_who_counts_it_as_a_voter),
+        cmocka_unit_test(p_the_longer_log_learns_the_later_term),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

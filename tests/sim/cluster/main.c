@@ -69,7 +69,7 @@ static bool parse_mutant(const char *text, struct options *o) {
         return true;
     }
     for (text += 6; *text != '\0'; text++) {
-        if (*text < 'a' || *text > 'o') return false;
+        if (*text < 'a' || *text > 'q') return false;
         o->cfg.off |= 1u << (*text - 'a');
     }
     return o->cfg.off != 0;
