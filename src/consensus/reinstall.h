@@ -15,7 +15,8 @@
  *    once, for neither side counts any of them: (m - k) + m > n - k.
  *
  * Its acknowledgements in the new terms are true and count at once. While a node is barred the cluster can lose one
- * member less; with three masters, the other two must be there.
+ * member less; with three masters, the other two must be there. Of two
+ * voters none may be reinstalled: nobody could be elected any more.
  *
  * Without the vote file none of this is possible: such a node must come back under a new id. */
 #ifndef CONCLAVE_CONSENSUS_REINSTALL_H

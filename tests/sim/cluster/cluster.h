@@ -10,7 +10,8 @@
  *   medium.c   disk_file.h over simulated sectors (../../lib/sim_disk.h), and a shadow that counts what is durable
  *   host.c     one machine: a disk that outlives its processes, and the process (replica and state) on it
  *   judge.c    the invariants, judged from outside, after every step
- *   nemesis.c  the faults; modes.c the ways to combine them; members.c changes of the membership
+ *   nemesis.c  the faults; modes.c the ways to combine them; members.c changes of the membership; harm.c data that is
+ *              lost for good
  *   shrink.c   a red seed with as few faults as still make it red
  *
  * The functions of the shims have the names of the real ones: the linker takes them instead. So a function that is
@@ -70,6 +71,8 @@ enum mode { MODE_SCRIPT, MODE_ISLANDS, MODE_MIX, MODE_HAMMER };
     X(EIO, "eio", IN_A | IN_B | IN_C)                                                                                  \
     X(ENOSPC, "enospc", IN_A | IN_B)                                                                                   \
     X(TORN_TAIL, "torn-tail", IN_B)                                                                                    \
+    X(WIPE, "wipe", IN_B)                                                                                              \
+    X(REINSTALL, "reinstall", IN_B)                                                                                    \
     X(DRIFT, "drift", IN_A | IN_B | IN_C)                                                                              \
     X(TRANSFER, "transfer", IN_A | IN_B | IN_C)                                                                        \
     X(ADD, "add-learner", IN_A | IN_B | IN_C)                                                                          \
@@ -150,9 +153,17 @@ struct host {
     /* its disk */
     struct sim_disk *disk;
     struct shadow *shadow;
-    uint64_t slow_us;       /* added to every operation, at most */
-    bool held;              /* scripts: completes nothing */
-    bool sick;              /* a fault was planted: the process may end for it */
+    uint64_t slow_us; /* added to every operation, at most */
+    bool held;        /* scripts: completes nothing */
+    bool sick;        /* a fault was planted: the process may end for it */
+    /* harm.c: what has become of its data. WIPED: it runs on an empty disk, its own is kept and put back later.
+     * DAMAGED: it must not start before it is reinstalled. */
+    enum harm { HARM_NONE, HARM_WIPED, HARM_DAMAGED } harm;
+    bool refused;     /* wiped, and told so: it has ended */
+    bool reinstall;   /* is started with --reinstall */
+    bool catching_up; /* reinstalled, and barred or not yet what it was */
+    struct sim_disk *own_disk;
+    struct shadow *own_shadow;
     uint64_t restart_at_us; /* 0: not planned */
     /* as of the last step of this life */
     uint64_t seen_term, seen_commit;
@@ -291,6 +302,16 @@ void medium_crash(struct host *h); /* before the process is forgotten */
 uint64_t medium_durable(const struct host *h);
 /* Whether the disk of `h` has entry `index` with this term, or a snapshot that covers it. */
 bool medium_has(const struct host *h, uint64_t index, uint64_t term);
+/* The same of the data that it has lost, as far as a leader of `leader_term` may have counted it. */
+bool medium_had(const struct host *h, uint64_t index, uint64_t term, uint64_t leader_term);
+/* The last entry that it has lost and that was committed (terms[index], 0: not, as far as is known) and that its disk
+ * does not have again; 0: none. */
+uint64_t medium_lacks(const struct host *h, const uint64_t *terms, size_t n);
+/* An empty disk in place of its own, and back. The process is down. */
+void medium_wipe(struct host *h);
+void medium_put_back(struct host *h);
+/* The folder must be refused from now on, as damaged or as given up. The process is down. */
+void medium_damage(struct host *h, uint64_t how);
 
 /* wire.c, wire_link.c, wire_file.c: the ends of messages, of dials, of snapshots, of processes */
 struct wire_message;
@@ -340,6 +361,13 @@ void judge_read(struct host *h, uint64_t at_least);
 void judge_sent(struct host *h, const struct raft_message *m);
 void judge_end(struct cluster *c);
 void judge_done(struct cluster *c);
+
+/* harm.c: at most as many masters as a majority can spare lose their data at a time. */
+void harm_step(struct cluster *c);              /* one is wiped, or damaged and reinstalled */
+void harm_mend(struct cluster *c);              /* wiped ones that were refused may get their own folder back */
+void harm_heal(struct cluster *c, uint64_t ms); /* all of them, and those that run must have been refused by `ms` */
+bool harm_may_lose_voter(const struct cluster *c, unsigned voters);
+bool harm_wiped(const struct cluster *c); /* one of them is */
 
 /* nemesis.c */
 /* Gives the next fault its number and says whether it is to happen; `fmt` tells it in words. */

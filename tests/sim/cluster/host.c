@@ -125,6 +125,8 @@ static void fatal(void *ctx, int exit_status, const char *why) {
     if (exit_status == 0) {
         judge_removed(h);
         h->retired = true;
+    } else if (h->harm == HARM_WIPED && strstr(why, "knows another folder") != NULL) {
+        h->refused = c->struck[STRIKE_WIPE] = true;
     } else if (!undone && (!h->sick || exit_status != 1))
         cluster_red(c, exit_status == 4 ? "corrupt" : "fatal", "node %" PRIu64 " ends with %d: %s", h->id, exit_status,
                     why);
@@ -181,6 +183,7 @@ static void configure(const struct host *h, struct replica_config *ret) {
                                    .hash_kind = 1};
     memcpy(ret->cluster_id, CLUSTER_ID, sizeof ret->cluster_id);
     ret->join = h->joiner;
+    ret->reinstall = h->reinstall;
     for (unsigned i = 0; i < HOSTS_MAX; i++) {
         const struct host *other = &c->hosts[i];
         if (h->joiner ? other != h : i >= c->cfg.voters) continue;
@@ -229,8 +232,15 @@ void host_start(struct host *h) {
     configure(h, &config);
     cluster_say(c, h, "starts");
     int rv = replica_open(&h->loop, &config, &app, &h->replica, &err);
+    bool damaged = h->harm == HARM_DAMAGED && !h->reinstall;
+    if (damaged && rv == 0) cluster_red(c, "damage", "node %" PRIu64 " starts on what must be refused", h->id);
+    if (damaged && rv == ERR_CORRUPT) {
+        cluster_say(c, h, "is refused, and will be reinstalled: %s", err.text);
+        h->reinstall = true;
+    } else if (rv != 0 && !h->sick) {
+        cluster_red(c, "open", "node %" PRIu64 " does not start: %s", h->id, err.text);
+    }
     if (rv != 0) {
-        if (!h->sick) cluster_red(c, "open", "node %" PRIu64 " does not start: %s", h->id, err.text);
         medium_crash(h);
         process_forget(h);
         start_again(h, rng_between(&c->rng, 100, 900) * MS);
@@ -260,7 +270,7 @@ void host_crash(struct host *h) {
 void host_die(struct host *h) {
     cluster_say(h->c, h, "ends by itself");
     end(h);
-    if (!h->retired) start_again(h, rng_between(&h->c->rng, 20, 1200) * MS); /* its supervisor */
+    if (!h->retired && !h->refused) start_again(h, rng_between(&h->c->rng, 20, 1200) * MS); /* its supervisor */
 }
 
 void host_done(struct host *h) {

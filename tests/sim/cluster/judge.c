@@ -38,6 +38,12 @@ void judge_vote(struct host *h, uint64_t term, uint64_t candidate) {
                     "node %" PRIu64 " votes for %" PRIu64 " in term %" PRIu64 ", and before for %" PRIu64, h->id,
                     candidate, term, known->candidate);
     if (known != NULL) return;
+    uint64_t lacks = medium_lacks(h, c->committed, c->committed_cap);
+    if (lacks > 0)
+        cluster_red(c, "forgotten",
+                    "node %" PRIu64 " votes for %" PRIu64 " in term %" PRIu64 " and has not got back entry %" PRIu64
+                    ", which it has acknowledged and lost",
+                    h->id, candidate, term, lacks);
     c->votes = grown(c->votes, &c->votes_cap, c->votes_count, sizeof *c->votes);
     c->votes[c->votes_count++] = (struct vote_cast){term, h->id, candidate};
 }
@@ -136,10 +142,15 @@ static unsigned voters_of(const struct raft *r, uint64_t ret[GUARD_MEMBERS_MAX])
     return n;
 }
 
+/* An acknowledgement of what was lost since counts for whoever led when it was given. */
+static bool disk_counts(const struct host *leader, const struct host *h, raft_index index, raft_term term) {
+    return medium_has(h, index, term) || medium_had(h, index, term, leader->replica->core.current_term);
+}
+
 static unsigned disks_with(const struct host *h, raft_index index, raft_term term, const uint64_t *voters, unsigned n) {
     unsigned have = 0;
     for (unsigned i = 0; i < n; i++)
-        have += voters[i] <= h->c->host_count && medium_has(&h->c->hosts[voters[i] - 1], index, term);
+        have += voters[i] <= h->c->host_count && disk_counts(h, &h->c->hosts[voters[i] - 1], index, term);
     return have;
 }
 
@@ -170,6 +181,12 @@ void judge_host(struct host *h) {
     if (r->last_stored > medium_durable(h))
         cluster_red(c, "stored", "node %" PRIu64 ": the core counts entry %llu as stored, the disk has %" PRIu64, h->id,
                     r->last_stored, medium_durable(h));
+    if (h->harm == HARM_WIPED && h->replica->pins.admitted)
+        cluster_red(c, "admitted", "node %" PRIu64 " was wiped and takes part again under its old id", h->id);
+    if (h->catching_up && h->replica->barred == 0 && medium_lacks(h, c->committed, c->committed_cap) == 0) {
+        h->catching_up = false;
+        c->struck[STRIKE_REINSTALL] = true;
+    }
     if (h->sick && h->replica->space_level != REPLICA_SPACE_OK) c->struck[STRIKE_ENOSPC] = true;
     judge_role(h);
     if (r->state == RAFT_LEADER && h->seen_leader && r->current_term == h->seen_term &&

@@ -12,6 +12,10 @@
 #include "base/check.h"
 #include "base/hash.h"
 #include "consensus/disk_file.h"
+#include "consensus/identity.h"
+#include "consensus/verify.h"
+#include "consensus/vote.h"
+#include "consensus/wal_format.h"
 
 struct written {
     uint64_t term, hash;
@@ -25,10 +29,10 @@ struct shadow {
     uint64_t snapshot;                         /* newest that is known durable */
     uint64_t installing;                       /* index of the install under way, 0 none */
     uint64_t term, vote, next_term, next_vote; /* the second pair: being written */
-    bool formatted;
-    struct queue appends; /* under way */
-    uint64_t *ever;       /* open addressing: every (index, term, hash) that was ever written here */
+    struct queue appends;                      /* under way */
+    uint64_t *ever; /* open addressing: every (index, term, hash) that was ever written here */
     size_t ever_cap, ever_count;
+    struct shadow *lost; /* what there was before the folder was reinstalled */
 };
 
 struct append {
@@ -65,7 +69,7 @@ void medium_event(struct host *h, void *data) {
 }
 
 void medium_new(struct host *h) {
-    h->disk = sim_disk_new(h->c->cfg.seed * 64 + h->id);
+    h->disk = sim_disk_new(h->c->cfg.seed * 64 + h->id + 7919u * h->life);
     sim_disk_set_notify(h->disk, notify, h);
     h->shadow = calloc(1, sizeof *h->shadow);
     CHECK(h->shadow != NULL);
@@ -80,12 +84,20 @@ static void appends_forget(struct shadow *s) {
     }
 }
 
+static void shadow_free(struct shadow *s) {
+    if (s == NULL) return;
+    appends_forget(s);
+    shadow_free(s->lost);
+    free(s->entries);
+    free(s->ever);
+    free(s);
+}
+
 void medium_free(struct host *h) {
-    appends_forget(h->shadow);
-    free(h->shadow->entries);
-    free(h->shadow->ever);
-    free(h->shadow);
+    shadow_free(h->shadow);
+    shadow_free(h->own_shadow);
     sim_disk_free(h->disk);
+    if (h->own_disk != NULL) sim_disk_free(h->own_disk);
 }
 
 void medium_crash(struct host *h) {
@@ -153,10 +165,124 @@ uint64_t medium_durable(const struct host *h) {
     return s->durable > s->snapshot ? s->durable : s->snapshot;
 }
 
-bool medium_has(const struct host *h, uint64_t index, uint64_t term) {
-    const struct shadow *s = h->shadow;
+static bool shadow_has(const struct shadow *s, uint64_t index, uint64_t term) {
     if (index <= s->snapshot) return true;
     return index <= s->durable && index < s->cap && s->entries[index].term == term;
+}
+
+bool medium_has(const struct host *h, uint64_t index, uint64_t term) {
+    return shadow_has(h->shadow, index, term);
+}
+
+/* ---- data that is lost for good ---- */
+
+static const struct shadow *lost_of(const struct host *h) {
+    return h->own_shadow != NULL ? h->own_shadow : h->shadow->lost;
+}
+
+bool medium_had(const struct host *h, uint64_t index, uint64_t term, uint64_t leader_term) {
+    for (const struct shadow *s = lost_of(h); s != NULL; s = s->lost)
+        if (leader_term <= s->next_term && shadow_has(s, index, term)) return true;
+    return false;
+}
+
+uint64_t medium_lacks(const struct host *h, const uint64_t *terms, size_t n) {
+    for (const struct shadow *s = lost_of(h); s != NULL && n > 0; s = s->lost) {
+        uint64_t last = s->durable > s->snapshot ? s->durable : s->snapshot;
+        if (last >= n) last = n - 1;
+        while (last > 0 && (terms[last] == 0 || !shadow_has(s, last, terms[last])))
+            last--;
+        if (last > 0 && !medium_has(h, last, terms[last])) return last;
+    }
+    return 0;
+}
+
+void medium_wipe(struct host *h) {
+    CHECK(h->own_disk == NULL && !h->up);
+    h->own_disk = h->disk;
+    h->own_shadow = h->shadow;
+    medium_new(h);
+}
+
+void medium_put_back(struct host *h) {
+    CHECK(h->own_disk != NULL && !h->up);
+    sim_disk_free(h->disk);
+    shadow_free(h->shadow);
+    h->disk = h->own_disk;
+    h->shadow = h->own_shadow;
+    h->own_disk = NULL;
+    h->own_shadow = NULL;
+}
+
+/* Overwrites a sector of a file of the log or of a snapshot, or removes the file. */
+static void files_damage(struct sim_disk *d, uint64_t how) {
+    static char names[256][DISK_NAME_MAX];
+    static const uint8_t garbage[SIM_SECTOR] = {0xa5, 0x5a, 0xff};
+    struct snapshot_id id;
+    uint64_t seq;
+    size_t n = sim_disk_names(d, names, 256), kept = 0, len;
+    for (size_t i = 0; i < n && i < 256; i++)
+        if (wal_segment_name_parse(names[i], &seq) || snapshot_name_parse(names[i], &id))
+            memmove(names[kept++], names[i], DISK_NAME_MAX);
+    if (kept == 0) return;
+    const char *name = names[how / 4 % kept];
+    const uint8_t *data = sim_disk_data(d, name, &len);
+    while (len > SIM_SECTOR && data[len - 1] == 0)
+        len--; /* behind it nothing was ever written */
+    if (how % 4 == 0)
+        sim_disk_delete(d, name);
+    else if (len >= SIM_SECTOR)
+        sim_disk_poke(d, name, how / 64 % (len / SIM_SECTOR) * SIM_SECTOR, garbage, sizeof garbage);
+}
+
+static bool must_be_replaced(struct disk *disk) {
+    static struct verify_report report;
+    struct err err;
+    CHECK(verify_run(disk, false, &report, &err) == 0);
+    for (size_t i = 0; i < report.n_faults; i++)
+        if (report.faults[i].remedy == fault_remedy_replace) return true;
+    return false;
+}
+
+void medium_damage(struct host *h, uint64_t how) {
+    struct disk *disk = sim_disk_face(h->disk);
+    struct identity identity;
+    struct vote vote;
+    struct fault fault;
+    struct err err;
+    bool repair;
+    sim_disk_fault_after(h->disk, 0, SIM_DISK_NONE);
+    sim_disk_set_capacity(h->disk, 0);
+    if (how % 3 > 0) files_damage(h->disk, how / 3);
+    if (must_be_replaced(disk)) return;
+    CHECK(identity_read(disk, &identity, &err) == 0);
+    CHECK(vote_read(disk, &identity, &vote, &repair, &fault, &err) == 0);
+    if (repair) CHECK(vote_repair(disk, &identity, &err) == 0);
+    vote.version++;
+    vote.marks |= VOTE_MARK_DIVERGED;
+    CHECK(vote_write(disk, &identity, &vote, &err) == 0);
+}
+
+/* The folder comes back empty, in a later term, without a vote. */
+static void reinstalled(struct host *h, raft_term term, raft_id vote, const struct raft_snapshot *snapshot, size_t n) {
+    struct shadow *s = h->shadow, *lost = calloc(1, sizeof *lost);
+    CHECK(lost != NULL);
+    uint64_t last = s->term > s->next_term ? s->term : s->next_term;
+    if (term <= s->term || term > last + 1 || vote != 0)
+        cluster_red(h->c, "vote-lost", "node %llu: reinstalled in term %llu with vote %llu, it was in %llu",
+                    (unsigned long long)h->id, term, vote, (unsigned long long)last);
+    if (n > 0 || snapshot != NULL)
+        cluster_red(h->c, "store-invented", "node %llu: reinstalled, with %zu entries", (unsigned long long)h->id, n);
+    *lost = *s;
+    queue_init(&lost->appends);
+    lost->next_term = last;
+    lost->ever = NULL; /* stays: what was written may still come in from the others, but never from here */
+    *s = (struct shadow){.ever = s->ever, .ever_cap = s->ever_cap, .ever_count = s->ever_count, .lost = lost};
+    queue_init(&s->appends);
+    s->term = s->next_term = term;
+    sim_disk_fault_after(h->disk, 0, SIM_DISK_NONE);
+    h->harm = HARM_NONE;
+    h->catching_up = true;
 }
 
 /* ---- between the replica and its store ---- */
@@ -351,6 +477,7 @@ int __wrap_store_load(struct store *store, raft_term *term, raft_id *vote, struc
     struct store_stats stats;
     store_stats(store, &stats);
     if (stats.torn_bytes > 0) h->c->struck[STRIKE_TORN_TAIL] = true;
+    if (h->harm == HARM_DAMAGED && h->reinstall) reinstalled(h, *term, *vote, *snapshot, *n);
     bool old = *term == s->term && *vote == s->vote, new = *term == s->next_term &&*vote == s->next_vote;
     if (!old && !new)
         cluster_red(h->c, "vote-lost", "node %llu: term %llu vote %llu came back as %llu %llu",

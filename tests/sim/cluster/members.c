@@ -74,6 +74,7 @@ bool members_change(struct host *leader, enum replica_change_type type, const st
 
 static void add(struct cluster *c, struct host *leader) {
     const struct replica *r = leader->replica; /* ids are few: none is spent on what would be refused */
+    if (harm_wiped(c)) return;                 /* a new member would believe the first folder that it meets */
     if (r->change.busy || !guard_can_change(r->guard) || r->core.configuration_uncommitted_index != 0) return;
     struct host *h = host_new(c, true);
     if (h == NULL) return;
@@ -109,7 +110,7 @@ void members_step(struct cluster *c) {
         (void)members_change(leader, REPLICA_PROMOTE, l, force);
     else if (l != NULL && kind == 1)
         (void)members_change(leader, REPLICA_REMOVE, l, force);
-    else if (now == c->cfg.voters && kind < 3 && v != NULL && now > 2)
+    else if (now == c->cfg.voters && kind < 3 && v != NULL && now > 2 && harm_may_lose_voter(c, now))
         (void)members_change(leader, REPLICA_DEMOTE, v, force);
     else if (l == NULL)
         add(c, leader);

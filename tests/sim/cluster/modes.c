@@ -75,6 +75,8 @@ static void mix_round(struct cluster *c) {
     nemesis_traffic(c, nemesis_pick(c, 1, 300));
     if (nemesis_one_in(c, 3)) members_step(c);
     members_retire(c, false);
+    harm_mend(c);
+    if (nemesis_one_in(c, 10)) harm_step(c);
     nemesis_restart(c, !nemesis_one_in(c, 3));
 }
 

@@ -228,12 +228,16 @@ void nemesis_disks(struct cluster *c) {
 
 /* ---- the end ---- */
 
+static bool lags(const struct cluster *c, const struct host *h) {
+    return !h->up || h->applied < c->acked_max || h->replica->barred != 0;
+}
+
 /* The first member that lags; 0 none. A spare is none: nothing is sent to it. */
 static uint64_t laggard(struct cluster *c, const struct host *leader) {
     const struct raft_configuration *conf = &leader->replica->core.configuration;
     for (unsigned i = 0; i < conf->n; i++) {
         const struct host *h = &c->hosts[conf->servers[i].id - 1];
-        if (conf->servers[i].role != RAFT_SPARE && (!h->up || h->applied < c->acked_max)) return h->id;
+        if (conf->servers[i].role != RAFT_SPARE && lags(c, h)) return h->id;
     }
     return 0;
 }
@@ -266,6 +270,7 @@ void nemesis_heal(struct cluster *c) {
         c->hosts[i].paused_until_us = 0;
     }
     nemesis_restart(c, true);
+    harm_heal(c, LIVENESS_MS);
     uint64_t before = c->acked, end = cluster_ms(c) + LIVENESS_MS;
     while (!c->red && c->acked == before && cluster_ms(c) < end) {
         struct host *leader = nemesis_leader(c);

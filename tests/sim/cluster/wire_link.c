@@ -92,7 +92,7 @@ static void greeted(struct host *h, const struct wire_message *w) {
         return;
     }
     int rv = p->config.meet == NULL ? 0 : p->config.meet(p->config.ctx, m->id, w->number);
-    if (rv == 0) say(h, m->id, WIRE_WELCOME, 0, w->from_life);
+    if (rv == 0) say(h, m->id, WIRE_WELCOME, p->config.folder, w->from_life);
     if (rv == ERR_FORBIDDEN) say(h, m->id, WIRE_DISOWNED, 0, w->from_life);
     if (m->life != w->from_life) wire_dial(p, m, 100); /* the way back, which is another connection */
 }
@@ -119,6 +119,7 @@ void wire_greet(struct host *h, const struct wire_message *w) {
         p->config.disowned(p->config.ctx, m->id);
         return;
     default:
+        if (p->config.meet != NULL && p->config.meet(p->config.ctx, m->id, w->number) != 0) return; /* another folder */
         m->life = w->from_life;
         m->attempts = 0;
         p->config.accepted(p->config.ctx, m->id);

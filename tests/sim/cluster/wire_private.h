@@ -36,7 +36,7 @@ struct wire_message {
     unsigned from, from_life, to;
     uint64_t order; /* of the messages between these two */
     int type;
-    uint64_t number; /* HELLO: the folder; STRANGER: the entry that says who the members are */
+    uint64_t number; /* HELLO, WELCOME: the folder; STRANGER: the entry that says who the members are */
     uint64_t life;   /* of the process that is answered */
     size_t size;
     uint8_t bytes[];
