@@ -5,7 +5,8 @@
  *    anything, until more than half of the other voters have written its number down. As a learner it may fill its log,
  *    and is admitted in the same way: its vote may be needed before it hears that it is a voter (guard.h, Q).
  *  - A barred node (reinstall.h) fills its log, and neither stands nor votes, until an entry of a later term than the
- *    bar is committed and in its log.
+ *    bar is committed and in its log. Without a leader it waits for ever, also when it is the only voter: by itself it
+ *    cannot know that what it lost is not on another node's disk. It tells the operator, who can (recover, restore).
  *  - A member that knows another folder under our id ends us: ours was wiped, or is a copy from elsewhere. */
 #include <inttypes.h>
 #include <string.h>
@@ -97,10 +98,25 @@ static void try_unbar(struct replica *r) {
     r->barred = 0;
 }
 
+/* It cannot be let in without a leader: whatever it acknowledged may be nowhere else. So it waits, and says so. */
+static void tell_leaderless(struct replica *r) {
+    if (r->barred == 0 || r->view.leader_id != 0) {
+        r->leaderless_since_ms = 0;
+        return;
+    }
+    uint64_t now = clock_mono_ms();
+    if (r->leaderless_since_ms == 0) r->leaderless_since_ms = r->leaderless_told_ms = now;
+    if (now - r->leaderless_told_ms < TELL_MS) return;
+    r->leaderless_told_ms = now;
+    log_event(LOG_WARN, "reinstalled_without_leader", "s=%" PRIu64 " text=\"%s\"",
+              (now - r->leaderless_since_ms) / 1000, REPLICA_LEADERLESS_NEXT);
+}
+
 void replica_gate_tick(struct replica *r) {
     if (r->closing || r->fatal.pending) return;
     try_admit(r);
     try_unbar(r);
+    tell_leaderless(r);
 }
 
 int replica_gate_meet(void *ctx, uint64_t id, uint64_t folder) {

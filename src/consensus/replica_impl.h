@@ -186,6 +186,8 @@ struct replica {
     uint64_t waiting_since_ms, waiting_told_ms; /* to be admitted; 0 not waiting */
     uint64_t barred;                            /* up to this term (reinstall.h); 0: not */
     uint64_t barred_seen;                       /* commit index at which it was last looked at */
+    uint64_t leaderless_since_ms;               /* barred, and no leader is known; 0 else */
+    uint64_t leaderless_told_ms;
 
     /* hold */
     struct crash_mark *crash_mark;
@@ -265,6 +267,10 @@ void replica_tell_dropped(struct replica *r);
 void batch_free(struct batch *batch);
 
 /* replica_gate.c */
+/* What a reinstalled node that finds no leader tells its operator. */
+#define REPLICA_LEADERLESS_NEXT                                                                                        \
+    "start the other masters: a majority must be there without this one. If they are lost, or there never was another, " \
+    "it waits for ever: docs/OPERATING.md, 'When a majority is lost'"
 /* Reads who we are and whom we know; sets damaged data aside if that is wanted. Before the store is opened. */
 int replica_gate_open(struct replica *r, bool reinstall, struct err *err);
 /* Behind load, before anything is received: a lone voter needs nobody's acceptance. */

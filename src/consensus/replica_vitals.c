@@ -136,6 +136,15 @@ static void alarms_of_space(const struct replica *r, struct alarms *a) {
                       r->vitals[i].told.free_bytes / mib);
 }
 
+static void alarm_of_barred(const struct replica *r, struct alarms *a) {
+    if (r->barred != 0 && r->view.leader_id != 0)
+        alarm_add(a, "CATCHING_UP", 0, "nothing; until then the cluster can lose one master less",
+                  "this node was reinstalled and does not vote before it has what was committed since");
+    else if (r->barred != 0)
+        alarm_add(a, "CATCHING_UP", r->leaderless_since_ms, REPLICA_LEADERLESS_NEXT,
+                  "this node was reinstalled, and there is no leader to get its data from; it neither votes nor stands");
+}
+
 unsigned replica_alarms(struct replica *r, struct replica_alarm *ret, unsigned max) {
     CHECK_MAGIC(r, REPLICA_MAGIC);
     struct alarms a = {.ret = ret, .max = max};
@@ -155,8 +164,6 @@ unsigned replica_alarms(struct replica *r, struct replica_alarm *ret, unsigned m
         alarm_add(&a, "NOT_ADMITTED", r->waiting_since_ms,
                   "start the other masters; a new folder takes part when more than half of them have answered",
                   "this folder is new and has been accepted by %u other masters", r->accepted_count);
-    if (r->barred != 0)
-        alarm_add(&a, "CATCHING_UP", 0, "nothing; until then the cluster can lose one master less",
-                  "this node was reinstalled and does not vote before it has what was committed since");
+    alarm_of_barred(r, &a);
     return a.n;
 }

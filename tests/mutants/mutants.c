@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0
- * conclave_mutant: the program with planted bugs, for ./dev jepsen mutants. The linker puts these functions in front of
+ * conclave_mutant: the program with planted bugs, for ./dev jepsen mutants and tests/integration/forgotten.py. The linker puts these functions in front of
  * the real ones (-Wl,--wrap), so that no source of the program knows of them. CONCLAVE_MUTANT in the environment names
  * one; without it the program is the program. */
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "agent/agent_internal.h"
 #include "agent/fence.h"
 #include "consensus/replica.h"
 #include "consensus/vote.h"
+#include "scheduler/state.h"
 
 static bool mutant(const char *name) {
     const char *wanted = getenv("CONCLAVE_MUTANT");
@@ -70,4 +72,33 @@ int __wrap_vote_write(struct disk *disk, const struct identity *identity, const 
     static const struct disk_ops ops = {.write_sync = lazy_write_sync};
     struct lazy_disk lazy = {{&ops}, disk};
     return __real_vote_write(mutant("vote-unsynced") ? &lazy.face : disk, identity, vote, err);
+}
+
+/* ---- state-differs, apply-aborts: a command that has these words in it is applied as another one is, or ends the
+ * program ---- */
+
+#define MARK_DIFFERS "applied-as-another"
+#define MARK_ABORTS  "applied-by-nobody"
+
+int __real_state_apply(struct state *state, uint64_t term, uint64_t index, uint32_t n, const uint8_t *command,
+                       size_t len, struct outcome *outcome, struct effects *effects, struct err *err);
+int __wrap_state_apply(struct state *state, uint64_t term, uint64_t index, uint32_t n, const uint8_t *command,
+                       size_t len, struct outcome *outcome, struct effects *effects, struct err *err);
+
+int __wrap_state_apply(struct state *state, uint64_t term, uint64_t index, uint32_t n, const uint8_t *command,
+                       size_t len, struct outcome *outcome, struct effects *effects, struct err *err) {
+    if (mutant("apply-aborts") && memmem(command, len, MARK_ABORTS, strlen(MARK_ABORTS))) {
+        struct rlimit no_core = {0};
+        (void)setrlimit(RLIMIT_CORE, &no_core);
+        abort();
+    }
+    const uint8_t *mark = mutant("state-differs") ? memmem(command, len, MARK_DIFFERS, strlen(MARK_DIFFERS)) : NULL;
+    uint8_t *other = mark ? malloc(len) : NULL;
+    if (other) {
+        memcpy(other, command, len);
+        other[mark - command] = 'A';
+    }
+    int rc = __real_state_apply(state, term, index, n, other ? other : command, len, outcome, effects, err);
+    free(other);
+    return rc;
 }
