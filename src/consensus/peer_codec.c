@@ -68,10 +68,12 @@ void peer_ping_encode(uint64_t number, const struct peer_vitals *vitals, uint8_t
         store_u64(ret + 24 + 24 * i, vitals->marks[i].index);
         memcpy(ret + 32 + 24 * i, vitals->marks[i].hash, 16);
     }
+    store_u32(ret + PEER_PING_LEAST, vitals->standing);
+    store_u32(ret + PEER_PING_LEAST + 4, 0);
 }
 
 int peer_ping_decode(const uint8_t *data, size_t len, uint64_t *ret_number, struct peer_vitals *ret) {
-    if (len < PEER_PING_BYTES || len > PEER_PING_MAX) return ERR_PARSE;
+    if (len < PEER_PING_LEAST || len > PEER_PING_MAX) return ERR_PARSE;
     *ret_number = load_u64(data);
     ret->space = load_u32(data + 8);
     ret->hash_kind = load_u32(data + 12);
@@ -80,6 +82,7 @@ int peer_ping_decode(const uint8_t *data, size_t len, uint64_t *ret_number, stru
         ret->marks[i].index = load_u64(data + 24 + 24 * i);
         memcpy(ret->marks[i].hash, data + 32 + 24 * i, 16);
     }
+    ret->standing = len < PEER_PING_BYTES ? 0 : load_u32(data + PEER_PING_LEAST);
     return 0;
 }
 

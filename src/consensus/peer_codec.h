@@ -92,7 +92,8 @@ struct peer_hello {
 };
 
 /* What members tell each other of themselves, with every PING. */
-#define PEER_PING_BYTES 96u  /* what we send, and the least that we take */
+#define PEER_PING_BYTES 104u /* what we send */
+#define PEER_PING_LEAST 96u  /* the least that we take: earlier programs do not say how they stand */
 #define PEER_PING_MAX   512u /* later programs may say more behind it, which is not read */
 #define PEER_MARKS      3u
 
@@ -101,15 +102,21 @@ struct peer_mark {
     uint8_t hash[16]; /* of the state behind it */
 };
 
+/* How the sender stands, bits of peer_vitals.standing; 0: it does not say. */
+#define PEER_STANDING_TOLD     1u
+#define PEER_STANDING_ADMITTED 2u /* its folder is known to so many of the others that it may vote (pins.h) */
+#define PEER_STANDING_BARRED   4u /* it was reinstalled and has not caught up (reinstall.h) */
+
 struct peer_vitals {
     uint32_t space;      /* enum replica_space_level, or a higher number of a later program */
     uint32_t hash_kind;  /* hashes of different kinds cannot be compared */
     uint64_t free_bytes; /* on the disk of its data folder */
     struct peer_mark marks[PEER_MARKS];
+    uint32_t standing;
 };
 
 void peer_ping_encode(uint64_t number, const struct peer_vitals *vitals, uint8_t ret[PEER_PING_BYTES]);
-/* ERR_PARSE unless `len` is PEER_PING_BYTES to PEER_PING_MAX. The fields are not judged. */
+/* ERR_PARSE unless `len` is PEER_PING_LEAST to PEER_PING_MAX. The fields are not judged. */
 int peer_ping_decode(const uint8_t *data, size_t len, uint64_t *ret_number, struct peer_vitals *ret);
 
 void peer_hello_encode(const struct peer_hello *hello, uint8_t ret[PEER_HELLO_BYTES]);

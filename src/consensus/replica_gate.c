@@ -60,6 +60,12 @@ static unsigned others(const struct replica *r, unsigned *ret_accepted) {
     return n;
 }
 
+uint32_t replica_gate_standing(const struct replica *r) {
+    unsigned accepted, needed = pins_needed(others(r, &accepted));
+    return PEER_STANDING_TOLD | (r->pins.admitted || accepted >= needed ? PEER_STANDING_ADMITTED : 0) |
+           (r->barred != 0 ? PEER_STANDING_BARRED : 0);
+}
+
 static void try_admit(struct replica *r) {
     unsigned accepted;
     if (r->pins.admitted || member(r, r->config.node_id) == NULL) return;

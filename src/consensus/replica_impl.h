@@ -279,6 +279,8 @@ void replica_gate_start(struct replica *r);
 bool replica_gate_passes(const struct replica *r, const struct raft_message *message);
 bool replica_gate_ticks(const struct replica *r);
 void replica_gate_tick(struct replica *r);
+/* How we stand, PEER_STANDING_*; of a learner ADMITTED says that as a voter it could take part at once. */
+uint32_t replica_gate_standing(const struct replica *r);
 /* What peers call. */
 int replica_gate_meet(void *ctx, uint64_t id, uint64_t folder);
 void replica_gate_accepted(void *ctx, uint64_t id);

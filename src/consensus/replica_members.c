@@ -234,8 +234,25 @@ static int check_add(const struct replica *r, const struct replica_change *c, st
     return 0;
 }
 
-static int check_promote(const struct standing *s, const struct raft_server *server, const struct replica_change *c,
-                         struct err *err) {
+/* Whether the learner could take part at once if it had a vote; else the cluster would be one voter weaker. */
+static int check_standing(const struct replica *r, uint64_t id, struct err *err) {
+    const struct member_vitals *vitals = replica_vitals_of(r, id);
+    uint32_t standing = vitals ? vitals->told.standing : PEER_STANDING_TOLD;
+    if (vitals == NULL)
+        return err_set(err, ERR_BUSY, "learner %" PRIu64 " has not told yet how it stands: try again in a moment", id);
+    if ((standing & PEER_STANDING_TOLD) && !(standing & PEER_STANDING_ADMITTED))
+        return err_set(err, ERR_BUSY,
+                       "learner %" PRIu64 " has been accepted by too few of the voters to take part as one: it must reach "
+                       "the peer ports of more than half of them; look at its log, then try again",
+                       id);
+    if (standing & PEER_STANDING_BARRED)
+        return err_set(err, ERR_BUSY, "learner %" PRIu64 " was reinstalled and has not caught up: try again when it has",
+                       id);
+    return 0;
+}
+
+static int check_promote(const struct replica *r, const struct standing *s, const struct raft_server *server,
+                         const struct replica_change *c, struct err *err) {
     const struct guard_peer_status *peer = standing_peer(s, c->id);
     if (server->role == RAFT_VOTER) return err_set(err, ERR_EXISTS, "member %" PRIu64 " is a voter already", c->id);
     bool alive = standing_alive(s, c->id);
@@ -243,9 +260,11 @@ static int check_promote(const struct standing *s, const struct raft_server *ser
     if (!c->force && !alive)
         return err_set(err, ERR_FORBIDDEN,
                        "learner %" PRIu64 " does not answer: start it, and wait until it has caught up", c->id);
-    if (!c->force && behind > REPLICA_PROMOTE_LAG_MAX)
+    if (!c->force && (behind > REPLICA_PROMOTE_LAG_MAX || peer->match_index == 0))
         return err_set(err, ERR_FORBIDDEN,
                        "learner %" PRIu64 " is %" PRIu64 " entries behind: wait until it has caught up", c->id, behind);
+    int rv = c->force ? 0 : check_standing(r, c->id, err);
+    if (rv != 0) return rv;
     return check_quorum(s->voters + 1, s->alive + alive, c, err);
 }
 
@@ -309,7 +328,7 @@ static int check_change(const struct replica *r, const struct replica_change *c,
     if (c->type == REPLICA_TRANSFER) return check_transfer(r, &s, c->force, id, err);
     const struct raft_server *server = server_of(r, c->id);
     if (server == NULL) return err_set(err, ERR_NOT_FOUND, "there is no member %" PRIu64, c->id);
-    return c->type == REPLICA_PROMOTE ? check_promote(&s, server, c, err) : check_leave(r, &s, server, c, err);
+    return c->type == REPLICA_PROMOTE ? check_promote(r, &s, server, c, err) : check_leave(r, &s, server, c, err);
 }
 
 int replica_change_check(const struct replica *r, const struct replica_change *c, struct err *err) {

@@ -20,6 +20,7 @@ void replica_vitals_fill(void *ctx, struct peer_vitals *ret) {
     ret->space = r->space_level;
     ret->free_bytes = r->space.free_bytes;
     ret->hash_kind = r->config.hash_kind;
+    ret->standing = replica_gate_standing(r);
     agreement_marks(replica_applied(r), own_hash, r, ret->marks);
 }
 

@@ -309,6 +309,40 @@ static void a_learner_gets_the_log_and_has_no_vote(void **state) {
     stop(c);
 }
 
+/* As a voter it would be one that does not take part, and could be one too many. */
+static void a_learner_that_the_voters_do_not_know_is_not_promoted(void **state) {
+    (void)state;
+    struct cluster *c = start(3);
+    node_start(c, 3);
+    change(c, REPLICA_ADD, 4);
+    assert_intact(c);
+    struct replica *learner = c->nodes[3].replica;
+    unsigned accepted = learner->accepted_count;
+    assert_int_equal(accepted, 3);
+    learner->accepted_count = 1; /* as if two of the voters were out of its reach */
+    (void)load_until(c, never, 20, 2 * PEERS_PING_MS + 100);
+    struct replica_change promote = {.type = REPLICA_PROMOTE, .id = 4};
+    struct err err = {0};
+    assert_int_equal(replica_change_check(cluster_leader(c)->replica, &promote, &err), ERR_BUSY);
+    assert_non_null(strstr(err.text, "too few of the voters"));
+    promote.force = true;
+    assert_int_equal(replica_change_check(cluster_leader(c)->replica, &promote, &err), 0);
+    learner->accepted_count = accepted;
+    learner->barred = 1000; /* as if it were reinstalled */
+    (void)load_until(c, never, 20, 2 * PEERS_PING_MS + 100);
+    promote.force = false;
+    assert_int_equal(replica_change_check(cluster_leader(c)->replica, &promote, &err), ERR_BUSY);
+    assert_non_null(strstr(err.text, "reinstalled"));
+    learner->barred = 0;
+    change(c, REPLICA_PROMOTE, 4);
+    assert_true(learner->pins.admitted); /* and takes part at once: with one of the others gone it is needed */
+    unsigned gone = (unsigned)cluster_leader(c)->id % 3;
+    node_stop(c, gone);
+    push(c, 20);
+    assert_intact(c);
+    stop(c);
+}
+
 /* What it joined with is on its disk: without the word `join` it does not make a cluster of its own. */
 static void a_node_that_waits_is_still_waiting_after_a_restart(void **state) {
     (void)state;
@@ -452,6 +486,7 @@ int main(void) {
         cmocka_unit_test(what_cannot_be_done_is_refused_with_a_reason),
         cmocka_unit_test(a_hand_over_loses_no_command_and_no_ticket),
         cmocka_unit_test(a_learner_gets_the_log_and_has_no_vote),
+        cmocka_unit_test(a_learner_that_the_voters_do_not_know_is_not_promoted),
         cmocka_unit_test(a_node_that_waits_is_still_waiting_after_a_restart),
         cmocka_unit_test(a_follower_reads_all_that_was_acknowledged_before),
     };

@@ -302,7 +302,7 @@ static void a_hello_comes_back_and_may_say_more(void **state) {
 
 static void a_ping_comes_back_and_may_say_more(void **state) {
     (void)state;
-    struct peer_vitals vitals = {.space = 2, .hash_kind = 3, .free_bytes = 4}, back;
+    struct peer_vitals vitals = {.space = 2, .hash_kind = 3, .free_bytes = 4, .standing = 5}, back = {0};
     uint8_t bytes[PEER_PING_MAX + 1] = {0};
     uint64_t number;
     for (unsigned i = 0; i < PEER_MARKS; i++) {
@@ -311,8 +311,9 @@ static void a_ping_comes_back_and_may_say_more(void **state) {
     }
     peer_ping_encode(77, &vitals, bytes);
     for (size_t len = 0; len <= PEER_PING_MAX + 1; len++) {
-        bool good = len >= PEER_PING_BYTES && len <= PEER_PING_MAX;
+        bool good = len >= PEER_PING_LEAST && len <= PEER_PING_MAX;
         assert_int_equal(peer_ping_decode(bytes, len, &number, &back), good ? 0 : ERR_PARSE);
+        assert_int_equal(back.standing, len < PEER_PING_BYTES ? 0 : 5); /* an earlier program does not say */
     }
     assert_int_equal(number, 77);
     assert_memory_equal(&back, &vitals, sizeof vitals);
