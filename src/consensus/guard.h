@@ -156,6 +156,9 @@ uint64_t guard_apply_index(struct guard *g);
 /* First thing in fsm.snapshot: when false, return RAFT_BUSY (correction L). */
 bool guard_snapshot_allowed(const struct guard *g);
 
+/* A snapshot that was received is being installed, or its request still waits for its turn. */
+bool guard_installs(const struct guard *g);
+
 /* A hint of the transport: the process of `id` is gone (connection refused, or another process answered). If it is the
  * leader we follow, it is forgotten and the election timer runs out after rank x 15 ms + U(0,5). Safety does not depend
  * on it. */

@@ -393,6 +393,13 @@ bool held_deliver(struct guard *g) {
     return false;
 }
 
+bool guard_installs(const struct guard *g) {
+    bool installs = g->put.active;
+    for (const struct queue *q = g->requests.next; q != &g->requests && !installs; q = q->next)
+        installs = QUEUE_ENTRY(q, struct guard_held, link)->message.type == RAFT_IO_INSTALL_SNAPSHOT;
+    return installs;
+}
+
 void held_free(struct guard *g) {
     while (!queue_empty(&g->results))
         held_drop(take_first(&g->results));

@@ -254,6 +254,8 @@ void replica_snapshot_turn(struct replica *r);
 /* Whether the next turn has something to do for it. */
 bool replica_snapshot_goes_on(const struct replica *r);
 void replica_snapshot_abandon(struct replica *r); /* at the end of the replica */
+/* Frees a snapshot that has arrived and that the core did not want, as it had all of it meanwhile. */
+void replica_arrived_tick(struct replica *r);
 /* Gives the item's state to the application; what it had is freed with the item. */
 int replica_restore(struct replica *r, struct item *item, struct err *err);
 void replica_loader_ops(const struct replica *r, struct store_loader_ops *ret);

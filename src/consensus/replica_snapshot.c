@@ -339,6 +339,12 @@ static int file_receive(void *ctx, const struct raft_message *message, uint64_t 
     return 0;
 }
 
+void replica_arrived_tick(struct replica *r) {
+    if (r->closing || r->fatal.pending || !r->store || !store_arrived(r->store) || guard_installs(r->guard)) return;
+    log_event(LOG_INFO, "snapshot_unwanted", "applied=%llu", r->core.last_applied);
+    store_arrived_forget(r->store);
+}
+
 static int file_data(void *ctx, const uint8_t *bytes, size_t len) {
     struct replica *r = ctx;
     return r->store ? store_receive_data(r->store, bytes, len) : ERR_CLOSED;

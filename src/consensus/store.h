@@ -135,13 +135,18 @@ void store_source_close(struct store_source *source);
  * durable, verified and loaded: then a store_snapshot_put (trailing 0) with that manifest installs it, and
  * store_loader_take gives the state. With a status, and last: ERR_CORRUPT (it is damaged), ERR_LIMIT (no space). A
  * state that does not load is fatal, as it is at the start. One at a time; ERR_BUSY while another one arrives or is
- * being installed. What arrived before and was not installed is forgotten. */
+ * being installed. What arrived before and was not installed is forgotten; see store_arrived_forget. */
 typedef void (*store_receive_cb)(void *data, int status, uint64_t bytes, const struct snapshot_manifest *manifest);
 int store_receive_begin(struct store *s, const struct snapshot_id *id, uint64_t size, store_receive_cb cb, void *data);
 /* The next bytes, copied. At most SNAPSHOT_WINDOW bytes may be ahead of what `cb` told: the sender sees to that. */
 int store_receive_data(struct store *s, const uint8_t *bytes, size_t len);
 /* No callback comes afterwards. What has come is removed; ERR_BUSY until then. */
 void store_receive_abandon(struct store *s);
+
+/* Whether a snapshot is here whose state nobody has taken, and the end of that: its memory is freed and its file
+ * removed, off the loop. For the owner who knows that nobody is going to install it. */
+bool store_arrived(const struct store *s);
+void store_arrived_forget(struct store *s);
 
 /* The loader that holds the state of this manifest: what the start has loaded, or what was received. Its owner now
  * restores from it. NULL: there is none. */

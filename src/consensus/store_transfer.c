@@ -293,6 +293,19 @@ static void receive_go_on(struct store *s) {
     disk_run(s->config.disk, &r->job);
 }
 
+bool store_arrived(const struct store *s) {
+    return s->arrived.loader != NULL && !s->put.busy && !s->receive.busy && !s->closing && !s->dead;
+}
+
+void store_arrived_forget(struct store *s) {
+    struct store_receive *r = &s->receive;
+    CHECK(store_arrived(s));
+    store_loader_free(s, s->arrived.loader);
+    s->arrived = (struct store_arrived){0};
+    *r = (struct store_receive){.busy = true, .abandoned = true, .offset = 1}; /* as if it had been given up */
+    receive_give_up(s);
+}
+
 int store_receive_begin(struct store *s, const struct snapshot_id *id, uint64_t size, store_receive_cb cb, void *data) {
     struct store_receive *r = &s->receive;
     CHECK(s->loaded && store_loads(s));

@@ -5,6 +5,9 @@
 #include <sys/socket.h>
 
 #include "../lib/replica_cluster.h"
+#include "consensus/replica_impl.h"
+#include "consensus/snapshot_file.h"
+#include "consensus/store_private.h"
 
 static struct cluster *start(unsigned nodes, uint64_t snapshot_bytes) {
     struct cluster *c = malloc(sizeof *c);
@@ -83,6 +86,75 @@ static void an_empty_follower_catches_up_through_a_snapshot(void **state) {
     assert_true(c->nodes[empty].chain.commands > 0);
     push(c, 10, 10, 5000);
     assert_intact(c);
+    stop(c);
+}
+
+static uint64_t arrived_bytes;
+static bool arrived_whole;
+
+static void arrived_cb(void *data, int status, uint64_t bytes, struct raft_buffer *done) {
+    (void)data;
+    assert_int_equal(status, 0);
+    arrived_bytes = bytes;
+    if (!done) return;
+    arrived_whole = true;
+    raft_free(done->base); /* the core is not asked: it has caught up by other means, or another term has begun */
+}
+
+static bool file_there(const struct cluster *c, unsigned i, const char *name) {
+    char path[400];
+    (void)snprintf(path, sizeof path, "%s/%u/%s", c->dir, i + 1, name);
+    return access(path, F_OK) == 0;
+}
+
+static void a_snapshot_that_arrives_and_is_not_wanted_leaves_neither_memory_nor_file(void **state) {
+    (void)state;
+    struct cluster *c = start(3, 256 << 10);
+    struct replica_status status = {0};
+    c->command_bytes = 256;
+    while (status.snapshot_index == 0) {
+        push(c, 1000, 200, 20000);
+        replica_status(c->nodes[0].replica, &status);
+    }
+    struct snapshot_id id = {.index = c->nodes[0].replica->core.log.snapshot.last_index,
+                             .term = c->nodes[0].replica->core.log.snapshot.last_term};
+    char path[400], name[DISK_NAME_MAX];
+    snapshot_name(&id, name);
+    (void)snprintf(path, sizeof path, "%s/1/%s", c->dir, name);
+    FILE *file = fopen(path, "rb");
+    assert_non_null(file);
+    static uint8_t bytes[4u << 20];
+    size_t len = fread(bytes, 1, sizeof bytes, file);
+    assert_true(len > 0 && len < sizeof bytes);
+    (void)fclose(file);
+    for (unsigned i = 1; i < 3; i++)
+        node_stop(c, i);
+    char command[400]; /* an empty folder that hears from nobody */
+    (void)snprintf(command, sizeof command, "rm -rf '%s/2'", c->dir);
+    assert_int_equal(system(command), 0);
+    node_stop(c, 0);
+    node_start(c, 1);
+    struct replica *r = c->nodes[1].replica;
+    struct peers_files files;
+    struct raft_message message = {.type = RAFT_IO_INSTALL_SNAPSHOT};
+    message.install_snapshot.last_index = id.index;
+    message.install_snapshot.last_term = id.term;
+    replica_files(r, &files);
+    for (unsigned round = 0; round < 3; round++) {
+        arrived_whole = false;
+        assert_int_equal(files.receive(files.ctx, &message, len, arrived_cb, NULL), 0);
+        assert_int_equal(files.receive_data(files.ctx, bytes, len), 0);
+        for (uint64_t until = clock_mono_ms() + 5000; !arrived_whole;) {
+            assert_true(clock_mono_ms() < until);
+            uv_run(&c->loop, UV_RUN_ONCE);
+        }
+        assert_int_equal(arrived_bytes, len);
+        for (uint64_t until = clock_mono_ms() + 5000; r->store->arrived.loader || r->store->receive.busy;) {
+            assert_true(clock_mono_ms() < until);
+            uv_run(&c->loop, UV_RUN_ONCE);
+        }
+        assert_false(file_there(c, 1, SNAPSHOT_ARRIVING));
+    }
     stop(c);
 }
 
@@ -331,6 +403,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ten_thousand_commands_give_one_chain_and_a_new_leader_goes_on),
         cmocka_unit_test(an_empty_follower_catches_up_through_a_snapshot),
+        cmocka_unit_test(a_snapshot_that_arrives_and_is_not_wanted_leaves_neither_memory_nor_file),
         cmocka_unit_test(a_follower_far_behind_catches_up_from_the_log_under_load),
         cmocka_unit_test(twenty_failovers_lose_nothing_that_was_acknowledged),
         cmocka_unit_test(broken_connections_between_living_processes_cause_no_election),
