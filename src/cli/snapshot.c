@@ -25,15 +25,24 @@ static void info_out(const struct options *o, const struct snapshot_info *info) 
 
 /* ---- save ---- */
 
+/* A back-up that lacks what is behind a damage must be wanted; it is what is left when there is no other copy. */
+static int damage_accept(const struct log_source *source, bool before_damage, struct err *err) {
+    int rc = log_source_damage(source, err);
+    if (rc == 0 || !before_damage) return rc;
+    if (log_source_range(source)->last == 0) return err_wrap(err, "there is nothing before the damage");
+    fprintf(stderr, "conclave: note: what is behind the damage is not in the back-up: %s\n", err->text);
+    return 0;
+}
+
 /* The position that everything acknowledged so far is at or before: live, the leader's, who has asked a majority. */
-static int position_find(const struct options *o, struct log_source **source, uint64_t *ret, struct err *err) {
+static int position_find(const struct options *o, bool before_damage, struct log_source **source, uint64_t *ret,
+                         struct err *err) {
     uint64_t node = 0;
     *ret = 0;
     int rc = o->data_dir ? 0 : read_index_fetch(o, ret, &node, err);
     if (rc == 0) rc = log_source_open(o, source, err);
-    if (rc == 0 && o->data_dir) rc = log_source_damage(*source, err); /* "all of its log" would be a lie */
-    if (rc) return rc;
-    if (o->data_dir) *ret = log_source_range(*source)->last;
+    if (rc == 0) rc = damage_accept(*source, before_damage, err);
+    if (rc == 0 && o->data_dir) *ret = log_source_range(*source)->last;
     for (int i = 0; rc == 0 && log_source_range(*source)->last < *ret && !interrupted(); i++) {
         if (i == CATCH_UP_TRIES)
             return err_set(err, ERR_TIMEOUT, "the master that answers has not reached entry %" PRIu64, *ret);
@@ -43,7 +52,7 @@ static int position_find(const struct options *o, struct log_source **source, ui
     return rc;
 }
 
-static int save(const struct options *o, const char *file, struct err *err) {
+static int save(const struct options *o, bool before_damage, const char *file, struct err *err) {
     struct log_source *source = NULL;
     struct replay replay = {0};
     struct archive archive = {0};
@@ -52,7 +61,7 @@ static int save(const struct options *o, const char *file, struct err *err) {
     uint8_t cluster[16];
     uint64_t position, size = 0;
     buf_init(&bytes, STATE_BYTES_MAX);
-    int rc = position_find(o, &source, &position, err);
+    int rc = position_find(o, before_damage, &source, &position, err);
     const struct log_position at = {.index = position, .whole = true};
     if (rc == 0) rc = log_source_cluster_id(source, cluster, err);
     if (rc == 0) rc = replay_at(source, &at, &replay, err);
@@ -78,9 +87,12 @@ static int save(const struct options *o, const char *file, struct err *err) {
 
 int snapshot_save_main(int argc, char **argv) {
     struct options o = {0};
+    bool before_damage = false;
     const struct flag table[] = {OPTION_FLAGS(o),
                                  {"data-dir", FLAG_STRING, &o.data_dir, 0, 0, false, "DIR",
                                   "from a data folder: all of its log, committed or not"},
+                                 {"before-damage", FLAG_BOOL, &before_damage, 0, 0, false, "",
+                                  "of a damaged log what is before the damage; what is behind it is lost"},
                                  {0}};
     struct err err = {0};
     int rest, code;
@@ -91,7 +103,7 @@ int snapshot_save_main(int argc, char **argv) {
             1, 1, &rest, &code))
         return code;
     interrupt_catch();
-    int rc = save(&o, argv[rest], &err);
+    int rc = save(&o, before_damage, argv[rest], &err);
     if (interrupted()) return EXIT_INTERRUPTED;
     return rc ? fail(&err) : 0;
 }

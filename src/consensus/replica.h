@@ -171,13 +171,13 @@ struct replica_change {
  *   ERR_TIMEOUT          the learner did not catch up; or the other did not take over, and we lead on
  *   ERR_CLOSED
  * or an error whose text says what to do, and done never comes: ERR_NOT_LEADER, ERR_BUSY (a change is under way, or the
- * leader has not committed anything yet, or, unless `force`, a learner to be promoted has not been accepted by more than
- * half of the voters, so that it could not take part), ERR_NOT_FOUND (no such member), ERR_EXISTS (the id or the address is taken,
- * or the role is already so), ERR_LIMIT (REPLICA_MEMBERS_MAX), ERR_INVALID (address; the last voter), ERR_NO_QUORUM
- * (too few voters would be alive; `force` overrides), ERR_FORBIDDEN (the leader itself: hand over first; a target that
- * is no voter; and, unless `force`, a learner to be promoted or a voter to lead that is too far behind). While
- * leadership is handed over nothing is proposed: what is under way is committed first, and replica_status.handing_over
- * is true. It takes an election timeout at most, plus REPLICA_DRAIN_MS. */
+ * leader has not committed anything yet, or, unless `force`, a learner to be promoted has not been accepted by more
+ * than half of the voters, so that it could not take part), ERR_NOT_FOUND (no such member), ERR_EXISTS (the id or the
+ * address is taken, or the role is already so), ERR_LIMIT (REPLICA_MEMBERS_MAX), ERR_INVALID (address; the last voter),
+ * ERR_NO_QUORUM (too few voters would be alive; `force` overrides), ERR_FORBIDDEN (the leader itself: hand over first;
+ * a target that is no voter; and, unless `force`, a learner to be promoted or a voter to lead that is too far behind).
+ * While leadership is handed over nothing is proposed: what is under way is committed first, and
+ * replica_status.handing_over is true. It takes an election timeout at most, plus REPLICA_DRAIN_MS. */
 #define REPLICA_DRAIN_MS         100u
 #define REPLICA_PROMOTE_LAG_MAX  2000u /* entries that a learner may be behind when it is to be promoted */
 #define REPLICA_TRANSFER_LAG_MAX 500u  /* and that a voter may be behind when it is to lead */

@@ -271,8 +271,9 @@ void batch_free(struct batch *batch);
 /* replica_gate.c */
 /* What a reinstalled node that finds no leader tells its operator. */
 #define REPLICA_LEADERLESS_NEXT                                                                                        \
-    "start the other masters: a majority must be there without this one. If they are lost, or there never was another, " \
-    "it waits for ever: docs/OPERATING.md, 'When a majority is lost'"
+    "start the other masters: a majority must be there without this one. If they are lost, or there never was "        \
+    "another, "                                                                                                        \
+    "it waits for ever: docs/OPERATING.md, 'The last copy is damaged'"
 /* Reads who we are and whom we know; sets damaged data aside if that is wanted. Before the store is opened. */
 int replica_gate_open(struct replica *r, bool reinstall, struct err *err);
 /* Behind load, before anything is received: a lone voter needs nobody's acceptance. */

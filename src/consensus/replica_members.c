@@ -242,12 +242,13 @@ static int check_standing(const struct replica *r, uint64_t id, struct err *err)
         return err_set(err, ERR_BUSY, "learner %" PRIu64 " has not told yet how it stands: try again in a moment", id);
     if ((standing & PEER_STANDING_TOLD) && !(standing & PEER_STANDING_ADMITTED))
         return err_set(err, ERR_BUSY,
-                       "learner %" PRIu64 " has been accepted by too few of the voters to take part as one: it must reach "
+                       "learner %" PRIu64
+                       " has been accepted by too few of the voters to take part as one: it must reach "
                        "the peer ports of more than half of them; look at its log, then try again",
                        id);
     if (standing & PEER_STANDING_BARRED)
-        return err_set(err, ERR_BUSY, "learner %" PRIu64 " was reinstalled and has not caught up: try again when it has",
-                       id);
+        return err_set(err, ERR_BUSY,
+                       "learner %" PRIu64 " was reinstalled and has not caught up: try again when it has", id);
     return 0;
 }
 

@@ -142,8 +142,9 @@ static void alarm_of_barred(const struct replica *r, struct alarms *a) {
         alarm_add(a, "CATCHING_UP", 0, "nothing; until then the cluster can lose one master less",
                   "this node was reinstalled and does not vote before it has what was committed since");
     else if (r->barred != 0)
-        alarm_add(a, "CATCHING_UP", r->leaderless_since_ms, REPLICA_LEADERLESS_NEXT,
-                  "this node was reinstalled, and there is no leader to get its data from; it neither votes nor stands");
+        alarm_add(
+            a, "CATCHING_UP", r->leaderless_since_ms, REPLICA_LEADERLESS_NEXT,
+            "this node was reinstalled, and there is no leader to get its data from; it neither votes nor stands");
 }
 
 unsigned replica_alarms(struct replica *r, struct replica_alarm *ret, unsigned max) {

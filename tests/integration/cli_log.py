@@ -304,9 +304,18 @@ def a_flipped_bit_ends_the_reading_with_its_place(w: World) -> None:
     for verb in (("log", "ls"), ("log", "stat"), ("log", "export", "-"), ("task", "history", "short"), ("state", "show")):
         got = offline(*verb, "--data-dir", str(folder))
         check(got.returncode == CORRUPT and used.name in got.stderr and "4096" in got.stderr, f"{verb}: {got.returncode} {got.stderr}")
-    saved = WHERE / "of-a-damaged-folder"      # a back-up must not leave out in silence what was behind the damage
-    got = offline("snapshot", "save", str(saved), "--data-dir", str(folder))
-    check(got.returncode == CORRUPT and used.name in got.stderr and not saved.exists(), f"save: {got.returncode} {got.stderr}")
+    file = WHERE / "before-damage"
+    got = offline("snapshot", "save", str(file), "--data-dir", str(folder))
+    check(got.returncode == CORRUPT and used.name in got.stderr and not file.exists(), f"half a back-up is made: {got}")
+    got = offline("snapshot", "save", str(file), "--data-dir", str(folder), "--before-damage")
+    check(got.returncode == CORRUPT and not file.exists(), f"nothing at all is a back-up: {got}")
+    folder = w.copy()
+    data = bytearray((folder / used.name).read_bytes())
+    data[len(bytes(data).rstrip(b"\0")) // 2] ^= 1
+    (folder / used.name).write_bytes(data)
+    got = offline("snapshot", "save", str(file), "--data-dir", str(folder), "--before-damage", "-o", "json")
+    check(got.returncode == OK and "is not in the back-up" in got.stderr and used.name in got.stderr, f"--before-damage: {got}")
+    check(offline("snapshot", "verify", str(file)).returncode == OK, "what is before the damage is no back-up")
 
 
 def a_backup_is_whole_or_refused(w: World) -> None:

@@ -151,6 +151,7 @@ class Levels:
     def nothing_was_lost(self) -> None:
         self.load.finish()
         check(self.load.connections > 1, "the load never met a second leader")
+        check(all("state_differs" not in master.log.read_text() for master in self.cluster.masters), "a state was another for a while")
         print(f"    {len(self.load.accepted)} tasks, {self.load.connections} connections")
 
 

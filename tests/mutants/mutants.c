@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
- * conclave_mutant: the program with planted bugs, for ./dev jepsen mutants and tests/integration/forgotten.py. The linker puts these functions in front of
- * the real ones (-Wl,--wrap), so that no source of the program knows of them. CONCLAVE_MUTANT in the environment names
- * one; without it the program is the program. */
+ * conclave_mutant: the program with planted bugs, for ./dev jepsen mutants and tests/integration/forgotten.py. The
+ * linker puts these functions in front of the real ones (-Wl,--wrap), so that no source of the program knows of them.
+ * CONCLAVE_MUTANT in the environment names one; without it the program is the program. */
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
