@@ -44,7 +44,7 @@ static void agent_stop(struct agent_process *a, int status) {
 
 static void engine_fatal_cb(void *ctx, const struct err *err) {
     log_event(LOG_ERROR, "disk_failed", "%s; the agent ends, its tasks go on", err->text);
-    agent_stop(ctx, 1);
+    if (((struct agent_process *)ctx)->engine) agent_stop(ctx, 1); /* else it is being opened, and that fails */
 }
 
 static int hello_cb(void *ctx, bool watch_only, struct buf *ret) {

@@ -397,14 +397,10 @@ int engine_open(const struct engine_options *options, struct engine **ret, struc
     (void)uv_check_start(&e->flush_check, flush_check_cb);
     (void)uv_timer_start(&e->second_timer, second_timer_cb, 1000, 1000);
     rc = engine_recover(e, err);
-    if (rc) {
-        engine_close(e);
-        (void)uv_run(options->loop, UV_RUN_DEFAULT);
-        engine_free(e);
-        return rc;
-    }
+    if (rc == 0 && e->fatal_told) rc = err_set(err, ERR_IO, "the disk failed while tasks were taken back");
+    if (rc) engine_close(e);
     *ret = e;
-    return 0;
+    return rc;
 }
 
 void engine_close(struct engine *e) {

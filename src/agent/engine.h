@@ -50,7 +50,8 @@ struct engine_stats {
     uint64_t flushes;
 };
 
-/* Opens and takes back what is in the store: live tasks are adopted, ends are noticed, nothing is started. */
+/* Opens and takes back what is in the store: live tasks are adopted, ends are noticed, nothing is started. On failure
+ * *ret may be an engine that is closed already: end what else is on the loop, drain it, then engine_free. */
 int engine_open(const struct engine_options *options, struct engine **ret, struct err *err);
 /* Stops watching; tasks go on. Then run the loop until idle and call engine_free. */
 void engine_close(struct engine *e);

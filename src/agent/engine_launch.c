@@ -134,6 +134,7 @@ static int folder_make(struct making *m) {
                              m->host.gid, &err);
     if (rc == 0) rc = task_dir_spec_write(fd, m->path, &spec, &err);
     buf_done(&spec);
+    if (rc) (void)task_dir_discard(fd, m->path, NULL); /* what was made of it is of no use, and takes room */
     return rc ? refuse(m, TASK_FAILED, REASON_LAUNCH_FAILED, err.text) : 0;
 }
 

@@ -47,6 +47,19 @@ int file_replace(int dir_fd, const char *name, const void *data, size_t len, boo
     return sys ? err_sys(err, sys, "writing %s", name) : 0;
 }
 
+int file_overwrite(int dir_fd, const char *name, const void *data, size_t len, struct err *err) {
+    struct stat st;
+    int fd = openat(dir_fd, name, O_WRONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    if (fd < 0) return err_sys(err, errno, "opening %s", name);
+    int rc = 0;
+    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode) || st.st_size != (off_t)len)
+        rc = err_set(err, ERR_INVALID, "%s is not a file of %zu bytes", name, len);
+    int sys = rc ? 0 : write_all(fd, data, len);
+    if (rc == 0 && sys == 0 && fdatasync(fd) != 0) sys = errno;
+    (void)close(fd);
+    return sys ? err_sys(err, sys, "writing %s", name) : rc;
+}
+
 int file_load(int dir_fd, const char *name, struct buf *ret, struct err *err) {
     int fd = openat(dir_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     if (fd < 0) return err_sys(err, errno, "opening %s", name);

@@ -21,6 +21,9 @@ int sealed_check(const void *file, size_t len, uint32_t magic, struct err *err);
 /* Replaces `name` by data[0..len), whole or not at all: a temporary name, then rename. `sync`: and on disk when it
  * returns (file and directory). */
 int file_replace(int dir_fd, const char *name, const void *data, size_t len, bool sync, struct err *err);
+/* Writes over all of a file of that size, in place, and on disk when it returns: so it works on a full disk too. Whole
+ * or not at all for what lies in one sector. ERR_NOT_FOUND, ERR_INVALID: another size. */
+int file_overwrite(int dir_fd, const char *name, const void *data, size_t len, struct err *err);
 /* Reads the whole of `name` into `ret` (initialised, emptied first). ERR_NOT_FOUND, ERR_LIMIT over the buffer's
  * maximum, ERR_IO (also if it is no regular file). */
 int file_load(int dir_fd, const char *name, struct buf *ret, struct err *err);

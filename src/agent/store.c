@@ -117,7 +117,8 @@ static int boot_load(struct store *s, struct err *err) {
     if (fd >= 0) (void)close(fd);
     if (n <= 0) return err_set(err, ERR_IO, "this host's boot id cannot be read");
     s->boot_id[strcspn(s->boot_id, "\n")] = '\0';
-    s->rebooted = before[0] && strcmp(before, s->boot_id) != 0;
+    s->boot_saved = strcmp(before, s->boot_id) == 0;
+    s->rebooted = before[0] && !s->boot_saved;
     return 0;
 }
 
@@ -139,7 +140,9 @@ int agent_store_open(const char *work, struct store *ret, struct err *err) {
 }
 
 int store_boot_save(struct store *s, struct err *err) {
-    return line_save(s, "boot", s->boot_id, err);
+    int rc = s->boot_saved ? 0 : line_save(s, "boot", s->boot_id, err); /* a full disk must not keep an agent out */
+    s->boot_saved = rc == 0;
+    return rc;
 }
 
 void agent_store_close(struct store *s) {
@@ -170,7 +173,8 @@ int store_agent_id_set(struct store *s, const char *agent_id, struct err *err) {
 int store_fence_set(struct store *s, const struct fence *fence, struct err *err) {
     uint8_t bytes[FENCE_BYTES];
     fence_encode(fence, bytes);
-    int rc = file_replace(s->meta_fd, "fence", bytes, sizeof bytes, true, err);
+    int rc = s->fence.set ? file_overwrite(s->meta_fd, "fence", bytes, sizeof bytes, err) : ERR_NOT_FOUND;
+    if (rc) rc = file_replace(s->meta_fd, "fence", bytes, sizeof bytes, true, err);
     if (rc == 0) s->fence = *fence, s->fence.set = true;
     return rc;
 }

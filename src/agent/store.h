@@ -28,7 +28,8 @@ struct store {
     char agent_id[256]; /* "" before the first registration */
     char masters[2048]; /* HOST:PORT,... of the masters as the leader told last; "" never */
     char boot_id[64];
-    bool rebooted; /* the host was restarted since the agent last ran */
+    bool rebooted;   /* the host was restarted since the agent last ran */
+    bool boot_saved; /* boot_id is what stands in the file */
     struct fence fence;
     struct journal *journal;
 };

@@ -52,7 +52,8 @@ static int launch_write(int dir_fd, const void *launch, size_t len, struct err *
     if (rc == 0) {
         sealed_close(b.data, b.len, LAUNCH_MAGIC);
         int fd = openat(dir_fd, "launch", O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-        if (fd < 0 || write(fd, b.data, b.len) != (ssize_t)b.len) rc = err_sys(err, errno, "writing launch");
+        ssize_t n = fd < 0 ? -1 : write(fd, b.data, b.len);
+        if (n != (ssize_t)b.len) rc = err_sys(err, n < 0 ? errno : ENOSPC, "writing launch");
         if (fd >= 0) (void)close(fd);
     }
     buf_done(&b);

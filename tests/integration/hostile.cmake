@@ -6,5 +6,8 @@ endforeach()
 
 # Masters on small file systems of their own; needs root.
 add_test(NAME disk_full COMMAND python3 "${CMAKE_CURRENT_SOURCE_DIR}/disk_full.py")
+add_test(NAME agent_disk COMMAND python3 "${CMAKE_CURRENT_SOURCE_DIR}/agent_disk.py")
+set_tests_properties(agent_disk PROPERTIES LABELS integration TIMEOUT 120 SKIP_RETURN_CODE 77
+  ENVIRONMENT "CONCLAVE_BIN=$<TARGET_FILE:conclave>;PYTHONDONTWRITEBYTECODE=1")
 set_tests_properties(disk_full PROPERTIES LABELS integration TIMEOUT 120 SKIP_RETURN_CODE 77
   ENVIRONMENT "CONCLAVE_BIN=$<TARGET_FILE:conclave>")

@@ -45,11 +45,25 @@ static void ids_and_fence_survive_and_a_second_agent_is_kept_out(void **state) {
     assert_int_equal(store_agent_id_set(&s, "c-1-S7", &err), 0);
     assert_int_equal(store_agent_id_set(&s, "../x", &err), ERR_INVALID);
     assert_int_equal(store_fence_set(&s, &(struct fence){.set = true, .incarnation = 1, .term = 44}, &err), 0);
+    char path[128];
+    struct stat first, later;
+    (void)snprintf(path, sizeof path, "%s/meta/fence", work);
+    assert_int_equal(stat(path, &first), 0);
+    assert_int_equal(store_fence_set(&s, &(struct fence){.set = true, .incarnation = 1, .term = 45}, &err), 0);
+    assert_int_equal(stat(path, &later), 0);
+    assert_int_equal(first.st_ino,
+                     later.st_ino); /* in place: a full disk must not keep an agent from the next leader */
+    assert_int_equal(store_boot_save(&s, &err), 0);
     agent_store_close(&s);
     assert_int_equal(agent_store_open(work, &s, &err), 0);
+    (void)snprintf(path, sizeof path, "%s/meta/boot", work);
+    assert_int_equal(stat(path, &first), 0);
+    assert_int_equal(store_boot_save(&s, &err), 0);
+    assert_int_equal(stat(path, &later), 0);
+    assert_int_equal(first.st_ino, later.st_ino); /* and not from starting */
     assert_memory_equal(s.uuid, before, 16);
     assert_string_equal(s.agent_id, "c-1-S7");
-    assert_int_equal(s.fence.term, 44);
+    assert_int_equal(s.fence.term, 45);
     assert_false(s.rebooted);
     agent_store_close(&s);
 }
