@@ -13,6 +13,7 @@
 #include "cli/command.h"
 #include "cli/print.h"
 #include "net/tls_cert.h"
+#include "wire/json_write.h"
 
 #define CA_DAYS   3650
 #define LEAF_DAYS 825
@@ -130,17 +131,46 @@ int cert_agent_main(int argc, char **argv) {
     return sign(&f, f.name, &identity);
 }
 
+static void show_json(const struct tls_cert_info *info, const char *begins, const char *ends, int64_t left_s) {
+    struct buf out;
+    struct json_writer w;
+    buf_init(&out, 4096);
+    json_writer_init(&w, &out);
+    json_begin_object(&w);
+    json_key(&w, "identity");
+    json_string(&w, info->identity[0] ? info->identity : NULL);
+    json_key(&w, "ca");
+    json_bool(&w, info->ca);
+    json_key(&w, "from");
+    json_string(&w, begins);
+    json_key(&w, "until");
+    json_string(&w, ends);
+    json_key(&w, "seconds_left");
+    json_i64(&w, left_s);
+    json_end_object(&w);
+    if (json_writer_finish(&w) == 0) printf("%.*s\n", (int)out.len, (const char *)out.data);
+    buf_done(&out);
+}
+
 int cert_show_main(int argc, char **argv) {
-    static const char usage[] = "conclave cert show FILE";
-    const struct flag table[] = {{0}};
+    struct options o = {0};
+    const struct flag table[] = {OPTION_FLAGS(o), {0}};
     struct tls_cert_info info;
     struct err err = {0};
     char begins[32], ends[32];
     int rest, code;
-    if (cert_parse(table, argc, argv, usage, "Tells what a certificate is for and when it ends.", 1, &rest, &code))
+    if (options_parse(
+            table, &o, argc, argv,
+            "conclave cert show FILE [FLAGS]\n\nTells what a certificate is for and when it ends. Exit 1: ended.", 1, 1,
+            &rest, &code))
         return code;
     if (tls_cert_info(argv[rest], &info, &err)) return fail(&err);
     int64_t left = info.ends_wall_s - (int64_t)(clock_wall_ms() / 1000);
+    if (o.output != OUTPUT_TABLE) {
+        show_json(&info, wall_text((uint64_t)info.begins_wall_s * 1000, begins),
+                  wall_text((uint64_t)info.ends_wall_s * 1000, ends), left);
+        return left < 0 ? 1 : 0;
+    }
     printf("identity  %s\n", info.identity[0] ? info.identity : info.ca ? "a CA" : "none: it is not one of ours");
     printf("from      %s\n", wall_text((uint64_t)info.begins_wall_s * 1000, begins));
     printf("until     %s (%s%" PRId64 " days)\n", wall_text((uint64_t)info.ends_wall_s * 1000, ends),

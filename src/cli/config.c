@@ -156,7 +156,10 @@ int config_set_main(int argc, char **argv) {
     int rc = change_send(&o, &request, &answer, &err);
     buf_done(&path);
     if (rc) return fail(&err);
-    printf("%.*s\n", (int)answer.body.len, answer.body.data ? (const char *)answer.body.data : "");
+    if (o.output == OUTPUT_TABLE)
+        printf("%s is %s now\n", key, value);
+    else
+        printf("%.*s\n", (int)answer.body.len, answer.body.data ? (const char *)answer.body.data : "");
     answer_done(&answer);
     return 0;
 }

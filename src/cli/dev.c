@@ -160,7 +160,10 @@ static int dev_resume(struct dev *d, const char *target) {
     unsigned agents = 0;
     for (unsigned i = DEV_MASTERS; i < DEV_NODES; i++)
         agents += dev_node_state(&d->cluster.nodes[i]) == DEV_RUNNING;
-    if (rc == 0) rc = dev_wait_ready(&d->cluster, agents, DEV_WAIT_MS, &err);
+    struct dev_cluster asked = d->cluster;
+    for (unsigned i = 0; i < DEV_NODES; i++) /* what was down before has not ended now */
+        if (&d->cluster.nodes[i] != n && dev_node_state(&asked.nodes[i]) == DEV_DOWN) asked.nodes[i].pid = 0;
+    if (rc == 0) rc = dev_wait_ready(&asked, agents, DEV_WAIT_MS, &err);
     if (rc) return fail(&err);
     if (d->o.output == OUTPUT_TABLE)
         printf("%s was %s, is %s; the cluster was ready %" PRIu64 " ms later\n", n->name, state_text(before),
@@ -191,7 +194,15 @@ static void dev_stop_all(struct dev *d) {
         (void)dev_node_signal(&d->cluster.nodes[i], SIGKILL, &err);
 }
 
+static bool dev_there(const struct dev *d, struct err *err) {
+    char path[600];
+    (void)snprintf(path, sizeof path, "%s/cluster", d->cluster.dir);
+    return access(path, F_OK) == 0 || err_set(err, ERR_NOT_FOUND, "%s holds no dev cluster", d->cluster.dir) == 0;
+}
+
 static int dev_down(struct dev *d) {
+    struct err err = {0};
+    if (!dev_there(d, &err)) return fail(&err);
     dev_stop_all(d);
     if (d->o.output == OUTPUT_TABLE)
         printf("the masters and agents are down; tasks run on under their shims until conclave dev clean, data stays "
@@ -202,11 +213,8 @@ static int dev_down(struct dev *d) {
 
 /* Ends what still runs and removes the folder; only one that holds a file of ours. */
 static int dev_clean(struct dev *d) {
-    char path[600];
     struct err err = {0};
-    (void)snprintf(path, sizeof path, "%s/cluster", d->cluster.dir);
-    if (access(path, F_OK)) {
-        (void)err_set(&err, ERR_NOT_FOUND, "%s holds no dev cluster", d->cluster.dir);
+    if (!dev_there(d, &err)) {
         return fail(&err);
     }
     dev_stop_all(d);

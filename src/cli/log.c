@@ -87,8 +87,11 @@ int log_show_main(int argc, char **argv) {
     log_source_close(source);
     if (rc) return fail(&err);
     if (shown) return 0;
-    fprintf(stderr, "conclave: nothing at position %.40s: entries %" PRIu64 " to %" PRIu64 " are there\n", argv[rest],
-            range.first, range.last);
+    if (range.first > range.last)
+        fprintf(stderr, "conclave: nothing at position %.40s: the log has no entries here\n", argv[rest]);
+    else
+        fprintf(stderr, "conclave: nothing at position %.40s: entries %" PRIu64 " to %" PRIu64 " are there\n",
+                argv[rest], range.first, range.last);
     return 1;
 }
 

@@ -20,6 +20,8 @@ static int export_to(struct log_source *source, const struct log_filter *filter,
     const struct log_range *range = log_source_range(source);
     header.first = filter->from.index > range->first ? filter->from.index : range->first;
     header.last = filter->to.index < range->last ? filter->to.index : range->last;
+    if (range->first > range->last && !log_source_damage(source, NULL))
+        return err_set(err, ERR_NOT_FOUND, "the log has no entries here");
     if (header.first > header.last) {
         int damage = log_source_damage(source, err);
         return damage ? damage

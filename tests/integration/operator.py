@@ -47,6 +47,8 @@ def outputs_have_their_keys(c: Cluster) -> None:
     for row in told["members"]:
         keys(row, MEMBER, f"member {row['id']}")
     keys(json.loads(c.conclave("log", "verify", "--data-dir", str(c.masters[0].dir), "-o", "json").stdout), VERIFY, "log verify")
+    check(c.conclave("cert", "ca", "--dir", str(WHERE / "pki")).returncode == OK, "cert ca")
+    keys(json.loads(c.conclave("cert", "show", str(WHERE / "pki" / "ca.pem"), "-o", "json").stdout), ("identity", "ca", "until"), "cert show")
     states = {row["state"] for row in json.loads(c.conclave("members", "ls", "-o", "json").stdout)["members"]}
     check(states == {"leader", "follower"}, f"members ls: {states}")
 
