@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cli/command.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -87,6 +88,14 @@ static const struct command *command_find(const char *noun, const char *verb) {
     return alone;
 }
 
+/* What a command has printed must have arrived: half a list with status 0 would pass for the whole. */
+static int output_end(int code) {
+    bool lost = ferror(stdout) != 0;
+    if (fflush(stdout) == 0 && !lost) return code;
+    fprintf(stderr, "conclave: the output could not be written%s%s\n", lost ? "" : ": ", lost ? "" : strerror(errno));
+    return code ? code : 1;
+}
+
 int command_main(int argc, char **argv) {
     if (argc > 1 && !strcmp(argv[1], "--version")) {
         printf("conclave %s\n", CONCLAVE_VERSION);
@@ -94,13 +103,13 @@ int command_main(int argc, char **argv) {
     }
     if (argc > 1 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help"))) {
         usage(stdout, NULL);
-        return 0;
+        return output_end(0);
     }
     bool known = argc > 1 && noun_known(argv[1]);
     const struct command *command = argc > 1 ? command_find(argv[1], argc > 2 ? argv[2] : NULL) : NULL;
     if (command) {
         int skip = command->verb ? 2 : 1;
-        return command->run(argc - skip, argv + skip);
+        return output_end(command->run(argc - skip, argv + skip));
     }
     if (known && argc > 2 && (!strcmp(argv[2], "--help") || !strcmp(argv[2], "-h"))) {
         usage(stdout, argv[1]);

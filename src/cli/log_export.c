@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * conclave log export: entries as they are, to be read by other programs or by conclave with --export. */
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -51,12 +52,11 @@ static int export_file(struct log_source *source, const struct log_filter *filte
     if (snprintf(temporary, sizeof temporary, "%s.tmp-%d", path, (int)getpid()) >= (int)sizeof temporary)
         return err_set(err, ERR_INVALID, "the file name is too long");
     FILE *out = fopen(temporary, "wxe");
-    if (!out) return err_set(err, ERR_IO, "%.160s cannot be made", temporary);
+    if (!out) return err_sys(err, errno, "making %.160s", temporary);
     int rc = export_to(source, filter, out, err);
     if (rc == 0 && !interrupted() && fsync(fileno(out)) != 0) rc = err_set(err, ERR_IO, "%.160s: not synced", path);
     if (fclose(out) != 0 && rc == 0) rc = err_set(err, ERR_IO, "%.160s: not written", path);
-    if (rc == 0 && !interrupted() && rename(temporary, path) != 0)
-        rc = err_set(err, ERR_IO, "%.160s cannot be made", path);
+    if (rc == 0 && !interrupted() && rename(temporary, path) != 0) rc = err_sys(err, errno, "making %.160s", path);
     if (rc || interrupted()) (void)unlink(temporary);
     return rc;
 }

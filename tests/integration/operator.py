@@ -110,6 +110,15 @@ def the_wrong_folder_is_not_intact(c: Cluster) -> None:
     check(nowhere.returncode == ERROR and "No such file or directory" in nowhere.stderr, f"{nowhere}")
 
 
+def output_that_is_lost_is_an_error(c: Cluster) -> None:
+    """A list that was cut off by a full disk must not end like a whole one."""
+    for verb in ("status", "status -o json", "log ls", "log ls -o jsonl", "log export -", "members ls", "hash", "state show", "--help"):
+        with open("/dev/full", "wb") as full:
+            got = subprocess.run([BINARY, *verb.split()], stdout=full, stderr=subprocess.PIPE, text=True, timeout=30, check=False,
+                                 env={**os.environ, "CONCLAVE_MASTERS": c.http})
+        check(got.returncode == ERROR and "could not be written" in got.stderr, f"{verb}: {got}")
+
+
 def a_lost_disk_comes_back_on_its_host(c: Cluster) -> None:
     """As OPERATING.md says it, with the words that the program gives."""
     follower = next(node for node in c.masters if node is not c.leading())
@@ -166,7 +175,7 @@ def main() -> int:
         cluster.ready()
         claims = [outputs_have_their_keys, a_noun_tells_its_verbs, a_mistyped_replace_does_not_shrink_the_cluster, a_transfer_says_who_leads,
                   a_wrong_cluster_id_is_told_to_who_gave_it, the_wrong_folder_is_not_intact,
-                  a_lost_disk_comes_back_on_its_host, without_a_majority_it_says_so]
+                  output_that_is_lost_is_an_error, a_lost_disk_comes_back_on_its_host, without_a_majority_it_says_so]
         status = run([(claim.__name__, lambda claim=claim: claim(cluster)) for claim in claims])
         if status:
             print(cluster.tails())
