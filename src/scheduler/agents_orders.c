@@ -80,16 +80,18 @@ void agents_send_launch(struct agents *a, const struct task *task) {
     Conclave__Log__LaunchId id = agents_launch_id(task->launch);
     Conclave__Log__Resources resources = CONCLAVE__LOG__RESOURCES__INIT;
     Conclave__Log__Range ranges[PORTS_RANGES_MAX], *pointers[PORTS_RANGES_MAX];
+    struct resources taken = task_resources(task);
+    struct bytes info = task_info(task);
     resources.has_cpus = resources.has_mem = resources.has_disk = resources.has_gpus = 1;
-    resources.cpus = task->resources.cpus;
-    resources.mem = task->resources.mem;
-    resources.disk = task->resources.disk;
-    resources.gpus = task->resources.gpus;
+    resources.cpus = taken.cpus;
+    resources.mem = taken.mem;
+    resources.disk = taken.disk;
+    resources.gpus = taken.gpus;
     resources.ports = pointers;
-    for (uint32_t i = 0; i < task->resources.ports.count; i++) {
+    for (uint32_t i = 0; i < taken.ports.count; i++) {
         ranges[i] = (Conclave__Log__Range)CONCLAVE__LOG__RANGE__INIT;
-        ranges[i].begin = task->resources.ports.ranges[i].begin;
-        ranges[i].end = task->resources.ports.ranges[i].end;
+        ranges[i].begin = taken.ports.ranges[i].begin;
+        ranges[i].end = taken.ports.ranges[i].end;
         pointers[resources.n_ports++] = &ranges[i];
     }
     Conclave__Link__Launch launch = CONCLAVE__LINK__LAUNCH__INIT;
@@ -97,8 +99,8 @@ void agents_send_launch(struct agents *a, const struct task *task) {
     launch.launch = &id;
     launch.framework_id = f->id;
     launch.task_id = task->id;
-    launch.info.data = task->info.data;
-    launch.info.len = task->info.len;
+    launch.info.data = info.data;
+    launch.info.len = info.len;
     launch.resources = &resources;
     launch.user = f->user;
     (void)agents_send(a, l->link, LINK_BULK, FRAME(LAUNCH), &launch.base);
@@ -122,7 +124,7 @@ void agents_send_kill(struct agents *a, const struct task *task) {
     struct agent_link *l = agents_link_of(a, task->agent);
     const struct framework *f = state_framework(a->m->state, task->framework);
     if (!l || l->merging || !f || obligation_of_task(a->m->state, task) != OWES_KILL) return;
-    agents_kill_on(a, l, f->id, task->id, task->launch, task->kill_grace_ms);
+    agents_kill_on(a, l, f->id, task->id, task->launch, task_kill_grace_ms(task));
 }
 
 void agents_ack_on(struct agents *a, struct agent_link *l, const char *framework_id, const char *task_id,

@@ -300,6 +300,7 @@ static Conclave__Admin__Task *task_row(const struct master *m, const struct task
     Conclave__Admin__Task *row = ARENA_MESSAGE(arena, Conclave__Admin__Task, CONCLAVE__ADMIN__TASK__INIT);
     const struct framework *f = state_framework(m->state, t->framework);
     const struct agent *a = state_agent(m->state, t->agent);
+    struct resources taken = task_resources(t);
     char launch[64];
     if (!row) return NULL;
     launch_id_text(t->launch, launch);
@@ -309,7 +310,7 @@ static Conclave__Admin__Task *task_row(const struct master *m, const struct task
     row->agent = a ? a->id : (char *)"";
     row->agent_http = a ? a->http : NULL;
     row->state = (char *)task_state_name(t->state);
-    row->resources = resources_text(&t->resources, arena);
+    row->resources = resources_text(&taken, arena);
     row->launch = arena_text(arena, launch);
     row->has_unacknowledged = row->has_kill_wanted = row->has_completed = row->has_created_wall_ms =
         row->has_changed_wall_ms = 1;

@@ -191,7 +191,7 @@ static bool accept_gather(struct call *call, const Mesos__V1__Scheduler__Call__A
 }
 
 /* The Mesos Task without what the state holds in typed fields; empty when there is nothing to say. */
-static int task_view(const Mesos__V1__TaskInfo *t, struct buf *ret) {
+static int view_pack(const Mesos__V1__TaskInfo *t, struct buf *ret) {
     if (!t->labels && !t->discovery && !t->container && !t->health_check && !t->kill_policy &&
         !(t->command && t->command->user))
         return 0;
@@ -266,7 +266,7 @@ static int launch_make(struct accept *accept, Mesos__V1__TaskInfo *t, const char
     resources_done(&r);
     rc = l->resources ? arena_bytes(scratch, arena, &l->info) : ERR_LIMIT;
     buf_clear(scratch);
-    if (rc == 0 && !l->refusal) rc = task_view(t, scratch);
+    if (rc == 0 && !l->refusal) rc = view_pack(t, scratch);
     if (rc == 0 && scratch->len) {
         l->has_view = 1;
         rc = arena_bytes(scratch, arena, &l->view);

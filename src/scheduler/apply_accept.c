@@ -61,31 +61,27 @@ static struct verdict verdict_of(struct apply *a, const Conclave__Log__Accept *c
     return (struct verdict){.launch = true, .state = TASK_STAGING, .mesos_reason = MESOS_REASON_NONE};
 }
 
-/* The task as launched, or refused: a record in the history that says why. `resources` go to the record. */
+/* The task as launched, or refused: a record in the history that says why. */
 static struct task *task_make(struct apply *a, const Conclave__Log__Accept *c, const Conclave__Log__TaskLaunch *launch,
-                              uint32_t k, const struct verdict *verdict, struct resources *resources) {
+                              uint32_t k, const struct verdict *verdict, const struct resources *resources) {
     struct state *state = a->state;
     struct task *task = task_put(state, state->task_next++);
     task->framework = c->framework;
     task->agent = c->has_agent && agent_get(state, c->agent) ? c->agent : 0;
-    task_id_set(state, task, launch->task_id);
+    task_launch_set(state, task, launch->task_id, resources);
     task->name = pool_text(&state->pool, launch->name);
     task->launch = (struct launch_id){a->index, a->n, k};
     task->state = task->latest_state = (uint8_t)verdict->state;
     task->mesos_reason = (int16_t)verdict->mesos_reason;
     task->message = verdict->reason ? pool_text(&state->pool, verdict->reason) : NULL;
-    task->kill_grace_ms = STATE_GRACE_DEFAULT;
-    task->view.data = pool_get(&state->pool, launch->view.data, launch->view.len);
-    task->view.len = launch->view.len;
+    task->view = pool_get(&state->pool, launch->view.data, launch->view.len);
     task->created_wall_ms = task->changed_wall_ms = a->wall_ms;
-    task->resources = *resources;
-    *resources = (struct resources){0};
     if (verdict->launch) {
-        task_bytes_set(state, &task->info, launch->info.data, launch->info.len);
+        task_sent_set(state, task, launch->info.data, launch->info.len);
         task->holds = true;
     } else {
         task->completed = true;
-        task->completed_seq = state->sequence_next++;
+        task->grace_or_seq = state->sequence_next++;
         state->completed_last++;
     }
     state->tasks_ever[task->state]++;

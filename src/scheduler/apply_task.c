@@ -21,11 +21,11 @@ enum outcome_code apply_task_kill(struct apply *a, const Conclave__Log__TaskKill
     if (task->completed || task_state_terminal(task->latest_state)) return OUTCOME_NO_CHANGE;
     if (c->has_agent && c->agent != task->agent) return OUTCOME_NO_CHANGE;
     uint64_t grace = c->has_grace_ms ? c->grace_ms : STATE_GRACE_DEFAULT;
-    bool news = !task->kill_wanted || grace < task->kill_grace_ms;
+    bool news = !task->kill_wanted || grace < task->grace_or_seq;
     if (news) {
         task_touch(a->state, task);
         task->kill_wanted = true;
-        task->kill_grace_ms = grace;
+        task->grace_or_seq = grace;
     }
     effect_task(a, EFFECT_KILL, task);
     return news ? OUTCOME_OK : OUTCOME_NO_CHANGE;

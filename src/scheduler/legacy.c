@@ -79,8 +79,8 @@ static void legacy_status(struct json_writer *w, const struct master *m, const s
 
 static void legacy_view(struct json_writer *w, const struct task *task, struct arena *arena) {
     ProtobufCMessage *parsed = NULL;
-    if (task->view.len == 0 ||
-        protobuf_parse(&mesos__v1__task__descriptor, task->view.data, task->view.len, 0, arena, &parsed, NULL))
+    struct bytes bytes = task_view(task);
+    if (bytes.len == 0 || protobuf_parse(&mesos__v1__task__descriptor, bytes.data, bytes.len, 0, arena, &parsed, NULL))
         return;
     const Mesos__V1__Task *view = (const Mesos__V1__Task *)parsed;
     if (view->user) legacy_string(w, "user", view->user);
@@ -102,6 +102,7 @@ static void legacy_view(struct json_writer *w, const struct task *task, struct a
 void legacy_task(struct json_writer *w, const struct master *m, const struct task *task) {
     const struct framework *f = state_framework(m->state, task->framework);
     const struct agent *agent = state_agent(m->state, task->agent);
+    struct resources taken = task_resources(task);
     struct arena arena;
     arena_init(&arena, LEGACY_ARENA_MAX);
     json_begin_object(w);
@@ -112,7 +113,7 @@ void legacy_task(struct json_writer *w, const struct master *m, const struct tas
     legacy_string(w, "slave_id", agent ? agent->id : "");
     legacy_string(w, "state", task_state_name(task->state));
     json_key(w, "resources");
-    legacy_resources(w, &task->resources);
+    legacy_resources(w, &taken);
     legacy_string(w, "role", f && f->role_count ? f->roles[0] : "*");
     json_key(w, "statuses");
     json_begin_array(w);

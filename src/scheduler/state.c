@@ -38,24 +38,6 @@ void bytes_done(struct bytes *bytes) {
     *bytes = (struct bytes){0};
 }
 
-void task_bytes_set(struct state *state, struct bytes *bytes, const uint8_t *data, size_t len) {
-    uint8_t *made = len > 0 ? blobs_get(&state->blobs, len) : NULL;
-    if (len > 0) memcpy(made, data, len);
-    task_bytes_done(state, bytes);
-    *bytes = (struct bytes){made, len};
-}
-
-void task_bytes_done(struct state *state, struct bytes *bytes) {
-    blobs_put(&state->blobs, bytes->data, bytes->len);
-    *bytes = (struct bytes){0};
-}
-
-void task_id_set(struct state *state, struct task *task, const char *id) {
-    size_t size = strlen(id) + 1;
-    task->id = blobs_get(&state->blobs, size);
-    memcpy(task->id, id, size);
-}
-
 uint8_t *scratch_reserve(struct scratch *scratch, size_t room) {
     if (scratch->cap >= room) return scratch->data;
     free(scratch->data);
@@ -171,16 +153,6 @@ void framework_done(struct framework *framework) {
         free(framework->roles[i]);
     bytes_done(&framework->info);
     resources_done(&framework->used);
-}
-
-void task_done(struct state *state, struct task *task) {
-    if (task->id) blobs_put(&state->blobs, task->id, strlen(task->id) + 1);
-    pool_put(&state->pool, task->name);
-    pool_put(&state->pool, task->message);
-    pool_put(&state->pool, task->view.data);
-    task_bytes_done(state, &task->status);
-    task_bytes_done(state, &task->info);
-    resources_done(&task->resources);
 }
 
 void state_done(struct state *state) {

@@ -162,31 +162,30 @@ struct framework {
     bool touched;
 };
 
+/* Ordered by size, for there may be millions; what a task does not always have is behind a function (task_*). */
 struct task {
     uint64_t number;           /* dense, from 1, never re-used */
     uint32_t framework, agent; /* numbers; agent 0: refused before it had one */
-    char *id, *name;
+    char *id;                  /* in one piece with its resources: task_resources */
+    char *name;
     struct launch_id launch;
     uint8_t state;        /* of the last committed update that the framework was or will be told */
     uint8_t latest_state; /* at the agent; terminal frees the resources */
-    bool confirmed;       /* the agent has reported it at least once */
-    bool holds;           /* its resources count against agent and framework */
-    bool kill_wanted;
-    bool completed;       /* in the bounded history: nothing is owed for it any more */
-    bool unacked;         /* uuid and status await the framework's ACKNOWLEDGE */
-    bool has_uuid;        /* uuid is valid: of the unacked or of the last acknowledged update */
-    bool touched;         /* private */
+    bool confirmed : 1;   /* the agent has reported it at least once */
+    bool holds : 1;       /* its resources count against agent and framework */
+    bool kill_wanted : 1;
+    bool completed : 1;   /* in the bounded history: nothing is owed for it any more */
+    bool unacked : 1;     /* uuid and status await the framework's ACKNOWLEDGE */
+    bool has_uuid : 1;    /* uuid is valid: of the unacked or of the last acknowledged update */
+    bool touched : 1;     /* private */
     int16_t mesos_reason; /* why apply made the state: enum mesos_reason; MESOS_REASON_NONE if the agent reported it */
     uint8_t uuid[16];
-    uint64_t kill_grace_ms; /* STATE_GRACE_DEFAULT: the task's own */
-    struct bytes status;    /* private: task_status gives it; empty while STAGING and when apply made the state */
-    char *message;          /* text to that; NULL: none */
-    struct bytes info;      /* mesos.v1.TaskInfo, until confirmed */
-    struct bytes view;      /* mesos.v1.Task with what readers want besides; may be empty */
-    struct resources resources;
+    uint8_t *sent;         /* private: task_info until confirmed, then task_status; NULL: neither */
+    char *message;         /* text to a state that apply made; NULL: none */
+    uint8_t *view;         /* private: task_view */
+    uint64_t grace_or_seq; /* private: task_kill_grace_ms while it is live, then task_completed_seq */
     uint64_t created_wall_ms, changed_wall_ms;
     uint64_t started_wall_ms; /* first RUNNING; 0 not yet */
-    uint64_t completed_seq;   /* place in the order of completions; 0: not completed */
     union {
         struct queue on_agent;   /* while it is live */
         struct queue in_history; /* once it is completed */
@@ -391,6 +390,15 @@ const struct task *framework_task_first(const struct framework *framework);
 const struct task *framework_task_after(const struct framework *framework, const struct task *task);
 const struct task *framework_completed_first(const struct framework *framework);
 const struct task *framework_completed_after(const struct framework *framework, const struct task *task);
+/* What it takes; its ports are borrowed from the task, for as long as it lives, and not to be changed or freed. */
+struct resources task_resources(const struct task *task);
+/* The mesos.v1.TaskInfo, until it is confirmed; empty afterwards. Borrowed until the next command. */
+struct bytes task_info(const struct task *task);
+/* The mesos.v1.Task with what readers want besides; may be empty. Borrowed likewise. */
+struct bytes task_view(const struct task *task);
+uint64_t task_kill_grace_ms(const struct task *task); /* STATE_GRACE_DEFAULT: the task's own; once completed always */
+uint64_t task_completed_seq(const struct task *task); /* place in the order of completions; 0: not completed */
+bool task_has_status(const struct task *task);        /* false while STAGING and when apply made the state */
 /* The mesos.v1.TaskStatus of `state`, as the agent sent it: borrowed until the next call that asks this state for one,
  * or its next command. */
 struct bytes task_status(const struct state *state, const struct task *task);

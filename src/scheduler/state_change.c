@@ -98,6 +98,7 @@ struct task *task_put(struct state *state, uint64_t number) {
     struct task *task = slab_put(&state->tasks, number);
     task->number = number;
     task->mesos_reason = MESOS_REASON_NONE;
+    task->grace_or_seq = STATE_GRACE_DEFAULT;
     queue_init(&task->on_agent);
     queue_init(&task->in_framework);
     return task;
@@ -138,10 +139,10 @@ static struct resources scalars_of(const struct resources *r) {
 static void task_hold(struct state *state, struct task *task) {
     struct agent *agent = agent_get(state, task->agent);
     struct framework *framework = framework_get(state, task->framework);
-    struct resources scalars = scalars_of(&task->resources);
-    CHECK(resources_add(&agent->used, &task->resources) == 0);
+    struct resources taken = task_resources(task), scalars = scalars_of(&taken);
+    CHECK(resources_add(&agent->used, &taken) == 0);
     CHECK(resources_add(&framework->used, &scalars) == 0);
-    agent->port_ranges += task->resources.ports.count;
+    agent->port_ranges += taken.ports.count;
 }
 
 bool task_release(struct state *state, struct task *task) {
@@ -149,10 +150,10 @@ bool task_release(struct state *state, struct task *task) {
     task_touch(state, task);
     struct agent *agent = agent_get(state, task->agent);
     struct framework *framework = framework_get(state, task->framework);
-    struct resources scalars = scalars_of(&task->resources);
-    CHECK(resources_sub(&agent->used, &task->resources) == 0);
+    struct resources taken = task_resources(task), scalars = scalars_of(&taken);
+    CHECK(resources_sub(&agent->used, &taken) == 0);
     if (!MUTANT(USED_KEPT)) CHECK(resources_sub(&framework->used, &scalars) == 0);
-    agent->port_ranges -= task->resources.ports.count;
+    agent->port_ranges -= taken.ports.count;
     task->holds = false;
     return true;
 }
@@ -217,7 +218,7 @@ void task_set_made(struct state *state, struct task *task, uint32_t new_state, i
     task_set_state(state, task, new_state, wall_ms);
     task->mesos_reason = (int16_t)mesos_reason;
     task->message = reason_text ? pool_text(&state->pool, reason_text) : NULL;
-    task_bytes_done(state, &task->status);
+    if (task->confirmed) task_sent_done(state, task); /* the status; a TaskInfo is needed still */
     if (task->unacked) {
         task->unacked = false;
         task->has_uuid = false;
@@ -228,8 +229,8 @@ void task_set_made(struct state *state, struct task *task, uint32_t new_state, i
 void task_confirm(struct state *state, struct task *task) {
     if (task->confirmed) return;
     task_touch(state, task);
+    task_sent_done(state, task);
     task->confirmed = true;
-    task_bytes_done(state, &task->info);
 }
 
 void task_complete(struct state *state, struct task *task) {
@@ -245,11 +246,10 @@ void task_complete(struct state *state, struct task *task) {
     state->tasks_live--;
     if (!task_state_terminal(task->latest_state)) task->latest_state = task->state;
     task->completed = true;
-    task->completed_seq = state->sequence_next++;
+    task->grace_or_seq = state->sequence_next++;
     task->unacked = false;
     task->kill_wanted = false;
-    task->kill_grace_ms = STATE_GRACE_DEFAULT;
-    task_bytes_done(state, &task->info);
+    if (!task->confirmed) task_sent_done(state, task);
     state->completed_last++;
     task_enter_history(state, task, framework);
 }

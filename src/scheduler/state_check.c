@@ -70,10 +70,10 @@ const char *framework_fault(const struct state *state, const struct framework *f
 }
 
 static const char *completed_fault(const struct state *state, const struct task *task) {
-    if (task->completed_seq == 0 || task->completed_seq >= state->sequence_next) return "place in the history";
+    uint64_t seq = task_completed_seq(task);
+    if (seq == 0 || seq >= state->sequence_next) return "place in the history";
     if (!task_state_terminal(task->state) || !task_state_terminal(task->latest_state)) return "completed, not ended";
-    if (task->holds || task->unacked || task->kill_wanted || task->kill_grace_ms != STATE_GRACE_DEFAULT ||
-        task->info.len > 0)
+    if (task->holds || task->unacked || task->kill_wanted || task_info(task).len > 0)
         return "completed, yet something is owed for it";
     return NULL;
 }
@@ -94,7 +94,6 @@ static const char *surroundings_fault(const struct state *state, const struct ta
 
 static const char *live_fault(const struct task *task) {
     if (task->agent == 0) return "agent";
-    if (task->completed_seq != 0) return "live, with a place in the history";
     if (task->holds == task_state_terminal(task->latest_state))
         return "holding resources though ended, or not though live";
     if (task_state_terminal(task->state)) {
@@ -108,7 +107,7 @@ static const char *live_fault(const struct task *task) {
         (task->latest_state != TASK_STAGING || task->has_uuid || task->unacked ||
          (task->state != TASK_STAGING && task->state != TASK_UNREACHABLE && task->state != TASK_LOST)))
         return "state without a report";
-    if (task->confirmed && (task->info.len > 0 || task->latest_state == TASK_STAGING)) return "reported, yet launching";
+    if (task->confirmed && task->latest_state == TASK_STAGING) return "reported, yet launching";
     if (task->unacked && (!task->has_uuid || task->mesos_reason != MESOS_REASON_NONE)) return "unacknowledged update";
     return NULL;
 }
@@ -120,12 +119,13 @@ const char *task_own_fault(const struct state *state, const struct task *task) {
     if (task->launch.index == 0 || task->launch.index > state->applied_index) return "launch";
     if (task->state >= TASK_STATES || task->latest_state >= TASK_STATES) return "state";
     if (!task->has_uuid && memcmp(task->uuid, zero, sizeof zero) != 0) return "uuid";
-    if (task_status(state, task).len > STATE_TASK_BYTES_MAX || task->info.len > STATE_TASK_BYTES_MAX ||
-        task->view.len > STATE_TASK_BYTES_MAX || strnlen(task->name, STATE_TASK_BYTES_MAX + 1) > STATE_TASK_BYTES_MAX)
+    if (task_status(state, task).len > STATE_TASK_BYTES_MAX || task_info(task).len > STATE_TASK_BYTES_MAX ||
+        task_view(task).len > STATE_TASK_BYTES_MAX ||
+        strnlen(task->name, STATE_TASK_BYTES_MAX + 1) > STATE_TASK_BYTES_MAX)
         return "size";
     if (task->mesos_reason < MESOS_REASON_NONE) return "reason";
     if (task->message && (task->mesos_reason == MESOS_REASON_NONE || !text_fits(task->message))) return "message";
-    if (task->mesos_reason != MESOS_REASON_NONE && task->status.len > 0) return "a status with a made state";
+    if (task->mesos_reason != MESOS_REASON_NONE && task_has_status(task)) return "a status with a made state";
     return task->completed ? completed_fault(state, task) : live_fault(task);
 }
 
@@ -168,8 +168,9 @@ static bool agent_sum(const struct agent *agent, struct resources *used, uint32_
         last = task->number;
         count++;
         if (!task->holds) continue;
-        if (resources_add(used, &task->resources)) return false;
-        *ret_ranges += task->resources.ports.count;
+        struct resources taken = task_resources(task);
+        if (resources_add(used, &taken)) return false;
+        *ret_ranges += taken.ports.count;
     }
     return count == agent->task_count;
 }
@@ -200,14 +201,15 @@ static bool framework_sum(const struct framework *framework, struct resources *u
         if (task->framework != framework->number || task->completed || task->number <= last) return false;
         last = task->number;
         count++;
-        struct resources scalars = task->resources;
+        struct resources scalars = task_resources(task);
         scalars.ports = (struct ports){0};
         if (task->holds && resources_add(used, &scalars)) return false;
     }
     for (const struct task *task = framework_completed_first(framework); task;
          task = framework_completed_after(framework, task)) {
-        if (task->framework != framework->number || !task->completed || task->completed_seq <= last_seq) return false;
-        last_seq = task->completed_seq;
+        if (task->framework != framework->number || !task->completed || task_completed_seq(task) <= last_seq)
+            return false;
+        last_seq = task_completed_seq(task);
     }
     return count == framework->task_count;
 }
@@ -246,9 +248,9 @@ int state_check_orders(const struct state *state, struct err *err) {
     uint64_t count = 0, last = 0, removed = 0, evictable = 0;
     for (const struct queue *at = state->history.next; at != &state->history; at = at->next, count++) {
         const struct task *task = QUEUE_ENTRY(at, struct task, in_history);
-        if (!task->completed || task->completed_seq <= last)
+        if (!task->completed || task_completed_seq(task) <= last)
             return broken(err, "history at task", task->number, "order");
-        last = task->completed_seq;
+        last = task_completed_seq(task);
     }
     last = 0;
     for (const struct queue *at = state->removed.next; at != &state->removed; at = at->next, removed++) {

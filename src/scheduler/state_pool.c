@@ -75,3 +75,7 @@ void pool_put(struct pool *pool, void *data) {
 struct hash128 pool_hash(const uint8_t *data) {
     return data ? entry_of(data)->hash : hash128_of("", 0);
 }
+
+size_t pool_len(const uint8_t *data) {
+    return data ? entry_of(data)->len : 0;
+}

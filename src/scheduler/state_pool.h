@@ -23,6 +23,7 @@ uint8_t *pool_get(struct pool *pool, const void *data, size_t len);
 void pool_put(struct pool *pool, void *entry); /* NULL is harmless */
 /* A text with its NUL, so that "" is an entry too. */
 char *pool_text(struct pool *pool, const char *text);
+size_t pool_len(const uint8_t *entry); /* 0 for NULL */
 /* Hash of the content, computed once; of no bytes for NULL. */
 struct hash128 pool_hash(const uint8_t *entry);
 

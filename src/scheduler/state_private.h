@@ -77,7 +77,7 @@ struct state {
 
     /* memory */
     struct pool pool;
-    struct blobs blobs; /* ids, statuses and TaskInfos of tasks */
+    struct blobs blobs; /* what tasks own: state_task.c */
     struct command_arena arena;
     struct scratch *scratch; /* apart, so that readers of a const state may use it */
     struct scratch *packing; /* likewise, for statuses */
@@ -102,17 +102,12 @@ char *text_copy(const char *text); /* CHECKs memory; NULL gives "" */
 void text_set(char **text, const char *value);
 void bytes_set(struct bytes *bytes, const uint8_t *data, size_t len);
 void bytes_done(struct bytes *bytes);
-/* The same for what a task owns. */
-void task_bytes_set(struct state *state, struct bytes *bytes, const uint8_t *data, size_t len);
-void task_bytes_done(struct state *state, struct bytes *bytes);
 /* Room for so many bytes; what was there is lost, or the first `len` bytes of it are kept. */
 uint8_t *scratch_reserve(struct scratch *scratch, size_t room);
 uint8_t *scratch_grow(struct scratch *scratch, size_t len, size_t room);
-void task_id_set(struct state *state, struct task *task, const char *id); /* once */
 uint64_t task_key_hash(uint32_t framework, const char *id);
-/* Free what a record owns, not the record. */
+/* Frees what a record owns, not the record. */
 void framework_done(struct framework *framework);
-void task_done(struct state *state, struct task *task);
 void state_init(struct state *state);
 void state_done(struct state *state);
 /* Each becomes what the other was; a snapshot that is under way in either is given up. */
@@ -124,8 +119,17 @@ struct framework *framework_get(const struct state *state, uint32_t number);
 struct framework *framework_find(const struct state *state, const char *id);
 struct task *task_find(const struct state *state, uint32_t framework, const char *id);
 
+/* ---- state_task.c: what a task owns outside its record ---- */
+/* Once in its life: id and resources, which are copied. */
+void task_launch_set(struct state *state, struct task *task, const char *id, const struct resources *resources);
+/* Its TaskInfo, or its status as state_status.c keeps it; no bytes: nothing. */
+void task_sent_set(struct state *state, struct task *task, const uint8_t *data, size_t len);
+void task_sent_done(struct state *state, struct task *task);
+struct bytes task_sent(const struct task *task);
+void task_done(struct state *state, struct task *task); /* frees it all */
+
 /* ---- state_status.c ---- */
-/* Takes the status of an update whose uuid the task has already. */
+/* Takes the status of an update whose uuid the task has already; it is confirmed. */
 void task_status_set(struct state *state, struct task *task, const uint8_t *data, size_t len);
 
 /* ---- state_change.c: changes ---- */

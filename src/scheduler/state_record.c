@@ -152,14 +152,16 @@ size_t record_of_task(const struct state *state, const struct task *task, bool h
     struct blob_hash status_room, info_room, view_room;
     struct bytes sent = task_status(state, task);
     ProtobufCBinaryData status = blob(&sent, hashed, &status_room);
-    ProtobufCBinaryData info = blob(&task->info, hashed, &info_room);
-    ProtobufCBinaryData view = {.len = task->view.len, .data = task->view.data};
+    struct bytes launching = task_info(task), shown = task_view(task);
+    struct resources taken = task_resources(task);
+    ProtobufCBinaryData info = blob(&launching, hashed, &info_room);
+    ProtobufCBinaryData view = {.len = shown.len, .data = shown.data};
     if (hashed && view.len > 0) {
-        hash_store(pool_hash(task->view.data), &view_room);
+        hash_store(pool_hash(task->view), &view_room);
         view = (ProtobufCBinaryData){.len = sizeof view_room.bytes, .data = view_room.bytes};
     }
     size_t bound = NUMBERS_BYTES + strlen(task->id) + strlen(task->name) + (task->message ? strlen(task->message) : 0) +
-                   status.len + info.len + view.len + 6 * (size_t)task->resources.ports.count;
+                   status.len + info.len + view.len + 6 * (size_t)taken.ports.count;
     uint8_t *begin = scratch_room(state, bound), *p = begin;
     p = canonical_put_number(p, NUMBER(1), task->number);
     p = canonical_put_number(p, NUMBER(2), task->framework);
@@ -172,22 +174,23 @@ size_t record_of_task(const struct state *state, const struct task *task, bool h
     p = canonical_put_number(p, NUMBER(9), task->state);
     p = canonical_put_number(p, NUMBER(10), task->latest_state);
     p = canonical_put_number(p, NUMBER(11), task_flags(task));
-    if (task->kill_grace_ms != STATE_GRACE_DEFAULT) p = canonical_put_number(p, NUMBER(12), task->kill_grace_ms);
+    uint64_t grace_ms = task_kill_grace_ms(task);
+    if (grace_ms != STATE_GRACE_DEFAULT) p = canonical_put_number(p, NUMBER(12), grace_ms);
     if (task->has_uuid) p = canonical_put_bytes(p, BYTES(13), task->uuid, sizeof task->uuid);
     p = put_blob(p, BYTES(14), status);
     if (task->mesos_reason != MESOS_REASON_NONE) p = canonical_put_number(p, NUMBER(15), (uint32_t)task->mesos_reason);
     if (task->message) p = put_text(p, BYTES(16), task->message);
     p = put_blob(p, BYTES(17), info);
     p = put_blob(p, BYTES(18), view);
-    p = canonical_put_number(p, NUMBER(19), (uint64_t)task->resources.cpus);
-    p = canonical_put_number(p, NUMBER(20), (uint64_t)task->resources.mem);
-    p = canonical_put_number(p, NUMBER(21), (uint64_t)task->resources.disk);
-    p = canonical_put_number(p, NUMBER(22), (uint64_t)task->resources.gpus);
-    p = put_ports(p, BYTES(23), &task->resources.ports);
+    p = canonical_put_number(p, NUMBER(19), (uint64_t)taken.cpus);
+    p = canonical_put_number(p, NUMBER(20), (uint64_t)taken.mem);
+    p = canonical_put_number(p, NUMBER(21), (uint64_t)taken.disk);
+    p = canonical_put_number(p, NUMBER(22), (uint64_t)taken.gpus);
+    p = put_ports(p, BYTES(23), &taken.ports);
     p = canonical_put_number(p, NUMBER(24), task->created_wall_ms);
     p = canonical_put_number(p, NUMBER(25), task->changed_wall_ms);
     p = canonical_put_number(p, NUMBER(26), task->started_wall_ms);
-    p = canonical_put_number(p, NUMBER(27), task->completed_seq);
+    p = canonical_put_number(p, NUMBER(27), task_completed_seq(task));
     CHECK((size_t)(p - begin) <= bound);
     return (size_t)(p - begin);
 }

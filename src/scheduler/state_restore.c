@@ -273,17 +273,26 @@ static int framework_take(struct state_loader *r, const Conclave__Snapshot__Fram
     return fault ? corrupt(r, fault) : 0;
 }
 
-/* Whether the numbers that a record holds in fewer bits than its message fit. */
-static bool task_fits(const Conclave__Snapshot__Task *m) {
-    return m->state < TASK_STATES && m->latest_state < TASK_STATES &&
-           (!m->has_mesos_reason || m->mesos_reason <= INT16_MAX);
+/* What a message can say and a record has no room for: numbers of more bits, and two things of which a task never has
+ * both. NULL if there is nothing of it. */
+static const char *task_odd(const Conclave__Snapshot__Task *m) {
+    bool confirmed = m->flags & 1;
+    if (m->state >= TASK_STATES || m->latest_state >= TASK_STATES) return "state of a task";
+    if (m->has_mesos_reason && m->mesos_reason > INT16_MAX) return "reason of a task";
+    if (m->flags > 15) return "flags of a task";
+    if (confirmed && m->info.len > 0) return "reported, yet launching";
+    if (!confirmed && m->status.len > 0) return "a status without a report";
+    if (m->has_kill_grace_ms && (m->kill_grace_ms == STATE_GRACE_DEFAULT || m->completed_seq != 0))
+        return "grace of a task";
+    if (m->has_uuid && m->uuid.len != 16) return "uuid of a task";
+    if (m->status.len > STATE_TASK_BYTES_MAX) return "size of a status";
+    return NULL;
 }
 
 static void task_fill(struct state_loader *r, struct task *task, const Conclave__Snapshot__Task *m) {
     struct pool *pool = &r->state->pool;
     task->framework = m->framework;
     task->agent = m->agent;
-    task_id_set(r->state, task, m->id);
     task->name = pool_text(pool, m->name);
     task->launch = (struct launch_id){m->launch_index, m->launch_n, m->launch_k};
     task->state = (uint8_t)m->state;
@@ -292,17 +301,18 @@ static void task_fill(struct state_loader *r, struct task *task, const Conclave_
     task->holds = m->flags >> 1 & 1;
     task->kill_wanted = m->flags >> 2 & 1;
     task->unacked = m->flags >> 3 & 1;
-    task->kill_grace_ms = m->has_kill_grace_ms ? m->kill_grace_ms : STATE_GRACE_DEFAULT;
     task->has_uuid = m->has_uuid;
+    if (m->has_uuid) memcpy(task->uuid, m->uuid.data, sizeof task->uuid);
     task->mesos_reason = m->has_mesos_reason ? (int16_t)m->mesos_reason : MESOS_REASON_NONE;
     task->message = m->message ? pool_text(pool, m->message) : NULL;
-    task_bytes_set(r->state, &task->info, m->info.data, m->info.len);
-    task->view = (struct bytes){pool_get(pool, m->view.data, m->view.len), m->view.len};
+    if (!task->confirmed) task_sent_set(r->state, task, m->info.data, m->info.len);
+    task->view = pool_get(pool, m->view.data, m->view.len);
     task->created_wall_ms = m->created_wall_ms;
     task->changed_wall_ms = m->changed_wall_ms;
     task->started_wall_ms = m->started_wall_ms;
-    task->completed_seq = m->completed_seq;
     task->completed = m->completed_seq != 0;
+    if (task->completed) task->grace_or_seq = m->completed_seq;
+    if (m->has_kill_grace_ms) task->grace_or_seq = m->kill_grace_ms;
 }
 
 /* Into the index of ids, which names the newest task of an id; the others must be completed. */
@@ -320,19 +330,18 @@ static int task_name(struct state_loader *r, const struct task *task) {
 static int task_take(struct state_loader *r, const Conclave__Snapshot__Task *m) {
     const uint64_t amounts[4] = {m->cpus, m->mem, m->disk, m->gpus};
     if (number_check(r, &r->state->tasks, m->number, r->state->task_next)) return ERR_CORRUPT;
-    if (!task_fits(m)) return corrupt(r, "state or reason of a task");
-    struct task *task = task_put(r->state, m->number);
-    task_fill(r, task, m);
-    if (m->flags > 15) return corrupt(r, "flags of a task");
-    if (m->has_kill_grace_ms && m->kill_grace_ms == STATE_GRACE_DEFAULT) return corrupt(r, "grace of a task");
-    if (m->has_uuid && m->uuid.len != sizeof task->uuid) return corrupt(r, "uuid of a task");
-    if (m->has_uuid) memcpy(task->uuid, m->uuid.data, sizeof task->uuid);
-    if (m->status.len > STATE_TASK_BYTES_MAX) return corrupt(r, "size of a status");
-    if (amounts_take(amounts, m->ports, m->n_ports, &task->resources)) return corrupt(r, "resources of a task");
-    const char *fault = task_own_fault(r->state, task);
+    const char *fault = task_odd(m);
     if (fault) return corrupt(r, fault);
-    task_status_set(r->state, task, m->status.data, m->status.len);
-    fault = task->mesos_reason != MESOS_REASON_NONE && task->status.len > 0 ? "a status with a made state" : NULL;
+    struct resources resources = {0};
+    if (amounts_take(amounts, m->ports, m->n_ports, &resources)) return corrupt(r, "resources of a task");
+    struct task *task = task_put(r->state, m->number);
+    task_launch_set(r->state, task, m->id, &resources);
+    resources_done(&resources);
+    task_fill(r, task, m);
+    fault = task_own_fault(r->state, task);
+    if (fault) return corrupt(r, fault);
+    if (task->confirmed) task_status_set(r->state, task, m->status.data, m->status.len);
+    fault = task->mesos_reason != MESOS_REASON_NONE && task_has_status(task) ? "a status with a made state" : NULL;
     if (fault) return corrupt(r, fault);
     task->hash = record_hash(r->state, RECORD_TASK, task);
     r->state->hash = hash128_add(r->state->hash, task->hash);
@@ -345,8 +354,9 @@ static int task_take(struct state_loader *r, const Conclave__Snapshot__Task *m) 
 static int task_enter(struct state_loader *r, struct task *task) {
     const char *fault = task_place_fault(r->state, task);
     if (fault) return corrupt(r, fault);
-    if (task->holds && (!agent_fits(agent_get(r->state, task->agent), &task->resources) ||
-                        !framework_fits(framework_get(r->state, task->framework), &task->resources)))
+    struct resources taken = task_resources(task);
+    if (task->holds && (!agent_fits(agent_get(r->state, task->agent), &taken) ||
+                        !framework_fits(framework_get(r->state, task->framework), &taken)))
         return corrupt(r, "more is used than there is");
     task_join(r->state, task);
     return 0;
@@ -354,7 +364,8 @@ static int task_enter(struct state_loader *r, struct task *task) {
 
 static int completed_compare(const void *a, const void *b) {
     const struct task *x = *(struct task *const *)a, *y = *(struct task *const *)b;
-    return (x->completed_seq > y->completed_seq) - (x->completed_seq < y->completed_seq);
+    uint64_t of_x = task_completed_seq(x), of_y = task_completed_seq(y);
+    return (of_x > of_y) - (of_x < of_y);
 }
 
 static int tasks_enter(struct state_loader *r) {
@@ -368,7 +379,7 @@ static int tasks_enter(struct state_loader *r) {
     qsort(completed, count, sizeof *completed, completed_compare);
     int rc = 0;
     for (size_t i = 0; i < count && rc == 0; i++) {
-        bool same = i > 0 && completed[i]->completed_seq == completed[i - 1]->completed_seq;
+        bool same = i > 0 && completed_compare(&completed[i], &completed[i - 1]) == 0;
         rc = same ? corrupt(r, "two tasks in one place of the history") : task_enter(r, completed[i]);
     }
     free(completed);

@@ -85,8 +85,7 @@ static uint8_t *copy_put(uint8_t *p, const uint8_t *data, size_t len) {
 
 void task_status_set(struct state *state, struct task *task, const uint8_t *data, size_t len) {
     uint8_t field[FIELD_MAX];
-    task_bytes_done(state, &task->status);
-    if (len == 0) return;
+    CHECK(task->confirmed);
     uint8_t *begin = scratch_reserve(state->packing, 2 * len + CANONICAL_FIELD_MAX), *p = begin;
     size_t copied = 0; /* everything before is in `p` */
     for (size_t at = 0; at < len;) {
@@ -100,14 +99,15 @@ void task_status_set(struct state *state, struct task *task, const uint8_t *data
         at += n;
     }
     p = copy_put(p, data + copied, len - copied);
-    task_bytes_set(state, &task->status, begin, (size_t)(p - begin));
+    task_sent_set(state, task, begin, (size_t)(p - begin));
 }
 
 struct bytes task_status(const struct state *state, const struct task *task) {
-    if (task->status.len == 0) return (struct bytes){0};
-    struct canonical c = {.p = task->status.data, .end = task->status.data + task->status.len};
+    if (!task_has_status(task)) return (struct bytes){0};
+    struct bytes kept = task_sent(task);
+    struct canonical c = {.p = kept.data, .end = kept.data + kept.len};
     /* A mark has one byte and stands for FIELD_MAX at most; there are no more marks than parts. */
-    size_t room = task->status.len + 64 * FIELD_MAX, len = 0;
+    size_t room = kept.len + 64 * FIELD_MAX, len = 0;
     uint8_t *bytes = scratch_reserve(state->packing, room);
     while (c.p < c.end) {
         uint8_t part = *c.p++, field[FIELD_MAX];

@@ -39,30 +39,31 @@ static size_t reference(const struct state *state, const struct task *t, bool ha
     r.state = t->state;
     r.latest_state = t->latest_state;
     r.flags = (t->confirmed ? 1 : 0) + (t->holds ? 2 : 0) + (t->kill_wanted ? 4 : 0) + (t->unacked ? 8 : 0);
-    r.has_kill_grace_ms = t->kill_grace_ms != STATE_GRACE_DEFAULT;
-    r.kill_grace_ms = t->kill_grace_ms;
+    r.has_kill_grace_ms = task_kill_grace_ms(t) != STATE_GRACE_DEFAULT;
+    r.kill_grace_ms = task_kill_grace_ms(t);
     r.has_uuid = t->has_uuid;
     r.uuid = (ProtobufCBinaryData){.len = 16, .data = (uint8_t *)t->uuid};
     r.has_mesos_reason = t->mesos_reason != MESOS_REASON_NONE;
     r.mesos_reason = (uint32_t)t->mesos_reason;
     r.message = t->message;
-    struct bytes sent = task_status(state, t);
+    struct bytes sent = task_status(state, t), info = task_info(t), view = task_view(t);
+    struct resources taken = task_resources(t);
     r.status = hashed ? digest(&sent, rooms[0]) : whole(&sent);
-    r.info = hashed ? digest(&t->info, rooms[1]) : whole(&t->info);
-    r.view = hashed ? digest(&t->view, rooms[2]) : whole(&t->view);
-    r.cpus = (uint64_t)t->resources.cpus;
-    r.mem = (uint64_t)t->resources.mem;
-    r.disk = (uint64_t)t->resources.disk;
-    r.gpus = (uint64_t)t->resources.gpus;
+    r.info = hashed ? digest(&info, rooms[1]) : whole(&info);
+    r.view = hashed ? digest(&view, rooms[2]) : whole(&view);
+    r.cpus = (uint64_t)taken.cpus;
+    r.mem = (uint64_t)taken.mem;
+    r.disk = (uint64_t)taken.disk;
+    r.gpus = (uint64_t)taken.gpus;
     r.ports = ends;
-    for (uint32_t i = 0; i < t->resources.ports.count; i++) {
-        ends[r.n_ports++] = t->resources.ports.ranges[i].begin;
-        ends[r.n_ports++] = t->resources.ports.ranges[i].end;
+    for (uint32_t i = 0; i < taken.ports.count; i++) {
+        ends[r.n_ports++] = taken.ports.ranges[i].begin;
+        ends[r.n_ports++] = taken.ports.ranges[i].end;
     }
     r.created_wall_ms = t->created_wall_ms;
     r.changed_wall_ms = t->changed_wall_ms;
     r.started_wall_ms = t->started_wall_ms;
-    r.completed_seq = t->completed_seq;
+    r.completed_seq = task_completed_seq(t);
     assert_true(conclave__snapshot__task__get_packed_size(&r) <= size);
     return conclave__snapshot__task__pack(&r, ret);
 }
@@ -80,11 +81,11 @@ static void compare(const struct state *state, const struct task *t) {
     met.message += t->message != NULL;
     met.reason += t->mesos_reason != MESOS_REASON_NONE;
     met.uuid += t->has_uuid;
-    met.grace += t->kill_grace_ms != STATE_GRACE_DEFAULT;
-    met.ports += t->resources.ports.count > 0;
-    met.view += t->view.len > 0;
-    met.info += t->info.len > 0;
-    met.status += t->status.len > 0;
+    met.grace += task_kill_grace_ms(t) != STATE_GRACE_DEFAULT;
+    met.ports += task_resources(t).ports.count > 0;
+    met.view += task_view(t).len > 0;
+    met.info += task_info(t).len > 0;
+    met.status += task_has_status(t);
 }
 
 static uint32_t below(void *ctx, uint32_t n) {
@@ -120,20 +121,28 @@ static void the_longest_numbers_fit(void **unused) {
     world_start(&w);
     uint32_t framework = world_framework(&w, 0, 0), agent = world_agent(&w, 1);
     struct task t = *world_running(&w, framework, agent, "t");
-    t.number = t.launch.index = t.kill_grace_ms = t.created_wall_ms = t.changed_wall_ms = UINT64_MAX - 1;
-    t.started_wall_ms = t.completed_seq = UINT64_MAX;
+    t.number = t.launch.index = t.grace_or_seq = t.created_wall_ms = t.changed_wall_ms = UINT64_MAX - 1;
+    t.started_wall_ms = UINT64_MAX;
     t.framework = t.agent = t.launch.n = t.launch.k = UINT32_MAX;
     t.state = t.latest_state = UINT8_MAX;
     t.mesos_reason = -5;
-    t.resources.cpus = t.resources.mem = t.resources.disk = t.resources.gpus = -1;
     struct port_range ranges[PORTS_RANGES_MAX];
-    t.resources.ports.ranges = ranges;
-    t.resources.ports.count = PORTS_RANGES_MAX;
+    struct resources most = {.cpus = -1, .mem = -1, .disk = -1, .gpus = -1};
+    most.ports = (struct ports){.ranges = ranges, .count = PORTS_RANGES_MAX};
     for (uint32_t i = 0; i < PORTS_RANGES_MAX; i++)
         ranges[i].begin = ranges[i].end = (uint16_t)(65535 - i);
+    t.id = NULL;
+    task_launch_set(w.state, &t, "t", &most);
+    struct resources back = task_resources(&t);
+    assert_true(resources_equal(&back, &most));
     compare(w.state, &t);
-    t.view = (struct bytes){0};
+    t.view = NULL;
     compare(w.state, &t);
+    t.completed = true;
+    t.grace_or_seq = UINT64_MAX;
+    compare(w.state, &t);
+    struct task owned = {.id = t.id};
+    task_done(w.state, &owned);
     world_close(&w);
 }
 

@@ -8,15 +8,17 @@
 
 #include "base/rng.h"
 #include "command_random.h"
+#include "conclave/snapshot.pb-c.h"
+#include "scheduler/snapshot.h"
 #include "state_world.h"
 
 static uint32_t below(void *ctx, uint32_t n) {
     return (uint32_t)rng_below(ctx, n);
 }
 
-static void bytes_equal(const struct bytes *a, const struct bytes *b) {
-    assert_int_equal(a->len, b->len);
-    if (a->len > 0) assert_memory_equal(a->data, b->data, a->len);
+static void bytes_equal(struct bytes a, struct bytes b) {
+    assert_int_equal(a.len, b.len);
+    if (a.len > 0) assert_memory_equal(a.data, b.data, a.len);
 }
 
 static void agent_equal(const struct agent *a, const struct agent *b) {
@@ -30,7 +32,7 @@ static void agent_equal(const struct agent *a, const struct agent *b) {
     assert_memory_equal(a->uuid, b->uuid, 16);
     assert_true(resources_equal(&a->total, &b->total));
     assert_true(resources_equal(&a->used, &b->used));
-    bytes_equal(&a->info, &b->info);
+    bytes_equal(a->info, b->info);
     assert_int_equal(a->registered_wall_ms, b->registered_wall_ms);
     assert_int_equal(a->since, b->since);
     assert_int_equal(a->task_count, b->task_count);
@@ -50,7 +52,7 @@ static void framework_equal(const struct framework *a, const struct framework *b
     assert_int_equal(a->suppressed, b->suppressed);
     assert_int_equal(a->capabilities, b->capabilities);
     assert_int_equal(a->failover_timeout_ms, b->failover_timeout_ms);
-    bytes_equal(&a->info, &b->info);
+    bytes_equal(a->info, b->info);
     assert_int_equal(a->subscribed, b->subscribed);
     assert_int_equal(a->since, b->since);
     assert_int_equal(a->since_cluster_ms, b->since_cluster_ms);
@@ -61,7 +63,8 @@ static void framework_equal(const struct framework *a, const struct framework *b
     assert_int_equal(a->task_count, b->task_count);
 }
 
-static void task_equal(const struct task *a, const struct task *b) {
+static void task_equal(const struct state *of_a, const struct task *a, const struct state *of_b, const struct task *b) {
+    struct resources taken_a = task_resources(a), taken_b = task_resources(b);
     assert_int_equal(a->number, b->number);
     assert_int_equal(a->framework, b->framework);
     assert_int_equal(a->agent, b->agent);
@@ -76,21 +79,22 @@ static void task_equal(const struct task *a, const struct task *b) {
     assert_int_equal(a->holds, b->holds);
     assert_int_equal(a->kill_wanted, b->kill_wanted);
     assert_int_equal(a->completed, b->completed);
-    assert_true(a->kill_grace_ms == b->kill_grace_ms);
+    assert_true(task_kill_grace_ms(a) == task_kill_grace_ms(b));
     assert_int_equal(a->unacked, b->unacked);
     assert_int_equal(a->has_uuid, b->has_uuid);
     assert_memory_equal(a->uuid, b->uuid, 16);
-    bytes_equal(&a->status, &b->status);
+    assert_int_equal(task_has_status(a), task_has_status(b));
+    bytes_equal(task_status(of_a, a), task_status(of_b, b));
     assert_int_equal(a->mesos_reason, b->mesos_reason);
     assert_int_equal(a->message != NULL, b->message != NULL);
     if (a->message) assert_string_equal(a->message, b->message);
-    bytes_equal(&a->info, &b->info);
-    bytes_equal(&a->view, &b->view);
-    assert_true(resources_equal(&a->resources, &b->resources));
+    bytes_equal(task_info(a), task_info(b));
+    bytes_equal(task_view(a), task_view(b));
+    assert_true(resources_equal(&taken_a, &taken_b));
     assert_int_equal(a->created_wall_ms, b->created_wall_ms);
     assert_int_equal(a->changed_wall_ms, b->changed_wall_ms);
     assert_int_equal(a->started_wall_ms, b->started_wall_ms);
-    assert_int_equal(a->completed_seq, b->completed_seq);
+    assert_int_equal(task_completed_seq(a), task_completed_seq(b));
 }
 
 static void globals_equal(const struct state *a, const struct state *b) {
@@ -132,7 +136,7 @@ static void states_equal(const struct state *a, const struct state *b) {
     assert_true(!f && !g);
     const struct task *t = state_task_next(a, 0), *u = state_task_next(b, 0);
     for (; t && u; t = state_task_next(a, t->number), u = state_task_next(b, u->number))
-        task_equal(t, u);
+        task_equal(a, t, b, u);
     assert_true(!t && !u);
 }
 
@@ -194,8 +198,119 @@ static void a_snapshot_that_does_not_fit_its_buffer_says_so(void **unused) {
     world_close(&w);
 }
 
+/* ---- records that are messages and no tasks ---- */
+
+static const char *confirmed_and_launching(Conclave__Snapshot__Task *m) {
+    m->info = m->view;
+    return "yet launching";
+}
+
+static const char *status_without_report(Conclave__Snapshot__Task *m) {
+    m->flags &= ~1u;
+    return "a status without";
+}
+
+static const char *completed_with_grace(Conclave__Snapshot__Task *m) {
+    m->completed_seq = 1;
+    m->has_kill_grace_ms = 1;
+    m->kill_grace_ms = 5;
+    return "grace";
+}
+
+static const char *grace_that_is_none(Conclave__Snapshot__Task *m) {
+    m->has_kill_grace_ms = 1;
+    m->kill_grace_ms = STATE_GRACE_DEFAULT;
+    return "grace";
+}
+
+static const char *short_uuid(Conclave__Snapshot__Task *m) {
+    m->uuid.len = 15;
+    return "uuid";
+}
+
+static const char *flag_that_is_none(Conclave__Snapshot__Task *m) {
+    m->flags |= 16;
+    return "flags";
+}
+
+static const char *state_that_is_none(Conclave__Snapshot__Task *m) {
+    m->latest_state = 256 + TASK_RUNNING;
+    return "state";
+}
+
+static const char *reason_that_is_none(Conclave__Snapshot__Task *m) {
+    m->has_mesos_reason = 1;
+    m->mesos_reason = 65536;
+    return "reason";
+}
+
+static const char *too_much(Conclave__Snapshot__Task *m) {
+    m->mem = (uint64_t)RESOURCES_MILLI_MAX + 1;
+    return "resources";
+}
+
+static const char *sound(Conclave__Snapshot__Task *m) {
+    (void)m;
+    return NULL;
+}
+
+/* The snapshot with its one task changed; returns what the error has to say, NULL: none. */
+static const char *change_task(const struct buf *from, const char *(*change)(Conclave__Snapshot__Task *),
+                               struct buf *ret) {
+    const char *says = NULL;
+    size_t at = SNAPSHOT_MAGIC_BYTES, n;
+    buf_append(ret, from->data, at);
+    for (; at < from->len; at += n) {
+        size_t len = load_u32(from->data + at + 1);
+        n = SNAPSHOT_RECORD_BYTES + len;
+        if (from->data[at] != STATE_RECORD_TASK) {
+            buf_append(ret, from->data + at, n);
+            continue;
+        }
+        Conclave__Snapshot__Task *m =
+            conclave__snapshot__task__unpack(NULL, len, from->data + at + SNAPSHOT_RECORD_BYTES);
+        Conclave__Snapshot__Task changed = *m;
+        uint8_t packed[4096];
+        says = change(&changed);
+        size_t made = conclave__snapshot__task__pack(&changed, packed);
+        buf_append_byte(ret, STATE_RECORD_TASK);
+        buf_append_u32(ret, (uint32_t)made);
+        buf_append(ret, packed, made);
+        conclave__snapshot__task__free_unpacked(m, NULL);
+    }
+    return says;
+}
+
+static void a_record_that_no_task_can_be_is_refused(void **unused) {
+    (void)unused;
+    const char *(*const changes[])(Conclave__Snapshot__Task *) = {
+        sound,      confirmed_and_launching, status_without_report, completed_with_grace, grace_that_is_none,
+        short_uuid, flag_that_is_none,       state_that_is_none,    reason_that_is_none,  too_much};
+    struct world w;
+    struct buf bytes, changed;
+    world_start(&w);
+    world_running(&w, world_framework(&w, 0, 0), world_agent(&w, 1), "t");
+    buf_init(&bytes, 1u << 20);
+    buf_init(&changed, 1u << 20);
+    assert_int_equal(state_snapshot(w.state, &bytes), 0);
+    for (size_t i = 0; i < sizeof changes / sizeof *changes; i++) {
+        struct state *copy = state_new();
+        buf_clear(&changed);
+        const char *says = change_task(&bytes, changes[i], &changed);
+        int rc = state_restore(copy, changed.data, changed.len, &w.err);
+        assert_int_equal(rc, says ? ERR_CORRUPT : 0);
+        if (says && !strstr(w.err.text, says)) fail_msg("%s: not about %s", w.err.text, says);
+        assert_int_equal(state_task_next(copy, 0) != NULL, !says);
+        state_free(copy);
+    }
+    buf_done(&changed);
+    buf_done(&bytes);
+    world_close(&w);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_record_that_no_task_can_be_is_refused),
         cmocka_unit_test(every_field_of_every_record_comes_back),
         cmocka_unit_test(a_restore_replaces_what_was_there),
         cmocka_unit_test(a_snapshot_that_does_not_fit_its_buffer_says_so),

@@ -36,7 +36,7 @@ static void an_accepted_task_is_staging_and_holds_its_resources(void **unused) {
     assert_int_equal(state_agent(s.w.state, s.agent)->used.cpus, 1000);
     assert_int_equal(state_framework(s.w.state, s.framework)->used.mem, 100000);
     assert_int_equal(world_effects(&s.w, EFFECT_LAUNCH), 1);
-    assert_true(task->info.len > 0);
+    assert_true(task_info(task).len > 0);
     world_close(&s.w);
 }
 
@@ -158,10 +158,10 @@ static void a_kill_is_wanted_until_the_task_ends_and_only_gets_shorter(void **un
     assert_int_equal(world_apply(&s.w, make_kill(s.framework, "t", 500)), OUTCOME_OK);
     assert_int_equal(world_effects(&s.w, EFFECT_KILL), 1);
     assert_int_equal(world_apply(&s.w, make_kill(s.framework, "t", 900)), OUTCOME_NO_CHANGE);
-    assert_int_equal(task->kill_grace_ms, 500);
+    assert_int_equal(task_kill_grace_ms(task), 500);
     assert_int_equal(world_apply(&s.w, make_kill(s.framework, "t", -1)), OUTCOME_NO_CHANGE);
     assert_int_equal(world_apply(&s.w, make_kill(s.framework, "t", 100)), OUTCOME_OK);
-    assert_int_equal(task->kill_grace_ms, 100);
+    assert_int_equal(task_kill_grace_ms(task), 100);
     world_report(&s.w, task, TASK_KILLED, TASK_KILLED, 2);
     assert_int_equal(world_apply(&s.w, make_kill(s.framework, "t", 0)), OUTCOME_NO_CHANGE);
     world_ack(&s.w, task, 2);
@@ -179,8 +179,8 @@ static void the_first_report_confirms_and_frees_the_task_info(void **unused) {
     const struct task *task = world_task(&s.w, s.framework, s.agent, "t");
     assert_int_equal(world_report(&s.w, task, TASK_RUNNING, TASK_RUNNING, 1), OUTCOME_OK);
     assert_true(task->confirmed && task->unacked);
-    assert_int_equal(task->info.len, 0);
-    assert_true(task->view.len > 0 && task->status.len > 0);
+    assert_int_equal(task_info(task).len, 0);
+    assert_true(task_view(task).len > 0 && task_has_status(task));
     assert_true(task->started_wall_ms > 0);
     assert_int_equal(world_effects(&s.w, EFFECT_UPDATE), 1);
     world_close(&s.w);
