@@ -11,10 +11,26 @@
 #define CAP_MIN  16u
 #define MOVE_MIN 8u /* places of the old table passed at each change: it is empty long before the new one is full */
 
+/* 12 bytes, for there may be millions: half of the hash, which is enough for a table of 2^32 places and to pass nearly
+ * all keys that are not meant, and a value in two halves, which needs no alignment of 8. */
 struct map_entry {
-    uint64_t hash;
-    uint64_t value; /* 0: free */
+    uint32_t hash;
+    uint32_t value[2]; /* 0: free */
 };
+_Static_assert(sizeof(struct map_entry) == 12, "an entry is packed");
+
+static uint64_t value_of(const struct map_entry *entry) {
+    return (uint64_t)entry->value[1] << 32 | entry->value[0];
+}
+
+static void value_set(struct map_entry *entry, uint64_t value) {
+    entry->value[0] = (uint32_t)value;
+    entry->value[1] = (uint32_t)(value >> 32);
+}
+
+static bool is_free(const struct map_entry *entry) {
+    return (entry->value[0] | entry->value[1]) == 0;
+}
 
 void map_done(struct map *map) {
     free(map->entries);
@@ -22,24 +38,24 @@ void map_done(struct map *map) {
     *map = (struct map){0};
 }
 
-static uint64_t table_get(const struct map_entry *entries, size_t cap, uint64_t hash, map_equal equal, const void *ctx,
+static uint64_t table_get(const struct map_entry *entries, size_t cap, uint32_t hash, map_equal equal, const void *ctx,
                           const void *key) {
-    for (size_t i = hash & (cap - 1); entries[i].value; i = (i + 1) & (cap - 1)) {
-        const struct map_entry *entry = &entries[i];
-        if (entry->hash == hash && entry->value != GONE && equal(ctx, key, entry->value)) return entry->value;
+    for (size_t i = hash & (cap - 1); !is_free(&entries[i]); i = (i + 1) & (cap - 1)) {
+        uint64_t value = value_of(&entries[i]);
+        if (entries[i].hash == hash && value != GONE && equal(ctx, key, value)) return value;
     }
     return 0;
 }
 
 uint64_t map_get(const struct map *map, uint64_t hash, map_equal equal, const void *ctx, const void *key) {
     if (map->count == 0) return 0;
-    uint64_t value = table_get(map->entries, map->cap, hash, equal, ctx, key);
-    return value || !map->old ? value : table_get(map->old, map->old_cap, hash, equal, ctx, key);
+    uint64_t value = table_get(map->entries, map->cap, (uint32_t)hash, equal, ctx, key);
+    return value || !map->old ? value : table_get(map->old, map->old_cap, (uint32_t)hash, equal, ctx, key);
 }
 
 static void insert(struct map_entry *entries, size_t cap, struct map_entry entry) {
     size_t i = entry.hash & (cap - 1);
-    while (entries[i].value)
+    while (!is_free(&entries[i]))
         i = (i + 1) & (cap - 1);
     entries[i] = entry;
 }
@@ -48,9 +64,9 @@ static void insert(struct map_entry *entries, size_t cap, struct map_entry entry
 static void move_on(struct map *map, size_t places) {
     for (; map->old && places > 0; places--) {
         struct map_entry *entry = &map->old[map->at++];
-        if (entry->value && entry->value != GONE) {
+        if (!is_free(entry) && value_of(entry) != GONE) {
             insert(map->entries, map->cap, *entry);
-            entry->value = GONE;
+            value_set(entry, GONE);
         }
         if (map->at < map->old_cap) continue;
         free(map->old);
@@ -63,6 +79,7 @@ static void resize(struct map *map, size_t cap) {
     map->old = map->entries;
     map->old_cap = map->cap;
     map->at = 0;
+    CHECK(cap - 1 <= UINT32_MAX);
     map->entries = calloc(cap, sizeof *map->entries);
     CHECK(map->entries);
     map->cap = cap;
@@ -79,39 +96,41 @@ void map_put(struct map *map, uint64_t hash, uint64_t value) {
     CHECK(value != 0 && value != GONE);
     move_on(map, MOVE_MIN);
     if (map->count + 1 > map->cap / 4 * 3) resize(map, map->cap ? map->cap * 2 : CAP_MIN);
-    insert(map->entries, map->cap, (struct map_entry){hash, value});
+    struct map_entry entry = {.hash = (uint32_t)hash};
+    value_set(&entry, value);
+    insert(map->entries, map->cap, entry);
     map->count++;
 }
 
 /* Index of the entry, or cap. */
-static size_t entry_find(const struct map_entry *entries, size_t cap, uint64_t hash, uint64_t value) {
+static size_t entry_find(const struct map_entry *entries, size_t cap, uint32_t hash, uint64_t value) {
     if (cap == 0) return cap;
     size_t i = hash & (cap - 1);
-    for (; entries[i].value; i = (i + 1) & (cap - 1))
-        if (entries[i].hash == hash && entries[i].value == value) return i;
+    for (; !is_free(&entries[i]); i = (i + 1) & (cap - 1))
+        if (entries[i].hash == hash && value_of(&entries[i]) == value) return i;
     return cap;
 }
 
 /* Closes the gap: every later entry of the run that may stand at the hole moves there. */
 static void table_drop(struct map_entry *entries, size_t cap, size_t hole) {
     size_t mask = cap - 1;
-    for (size_t i = (hole + 1) & mask; entries[i].value; i = (i + 1) & mask) {
+    for (size_t i = (hole + 1) & mask; !is_free(&entries[i]); i = (i + 1) & mask) {
         size_t home = entries[i].hash & mask;
         if (((i - home) & mask) < ((i - hole) & mask)) continue;
         entries[hole] = entries[i];
         hole = i;
     }
-    entries[hole].value = 0;
+    value_set(&entries[hole], 0);
 }
 
 bool map_drop(struct map *map, uint64_t hash, uint64_t value) {
-    size_t at = entry_find(map->entries, map->cap, hash, value);
+    size_t at = entry_find(map->entries, map->cap, (uint32_t)hash, value);
     if (at != map->cap) {
         table_drop(map->entries, map->cap, at);
     } else {
-        at = map->old ? entry_find(map->old, map->old_cap, hash, value) : map->old_cap;
+        at = map->old ? entry_find(map->old, map->old_cap, (uint32_t)hash, value) : map->old_cap;
         if (!map->old || at == map->old_cap) return false;
-        map->old[at].value = GONE;
+        value_set(&map->old[at], GONE);
     }
     map->count--;
     move_on(map, MOVE_MIN);
@@ -121,15 +140,15 @@ bool map_drop(struct map *map, uint64_t hash, uint64_t value) {
 
 void map_change(struct map *map, uint64_t hash, uint64_t value_old, uint64_t value_new) {
     CHECK(value_new != 0 && value_new != GONE);
-    size_t at = entry_find(map->entries, map->cap, hash, value_old);
+    size_t at = entry_find(map->entries, map->cap, (uint32_t)hash, value_old);
     if (at != map->cap) {
-        map->entries[at].value = value_new;
+        value_set(&map->entries[at], value_new);
         return;
     }
     CHECK(map->old);
-    at = entry_find(map->old, map->old_cap, hash, value_old);
+    at = entry_find(map->old, map->old_cap, (uint32_t)hash, value_old);
     CHECK(at != map->old_cap);
-    map->old[at].value = value_new;
+    value_set(&map->old[at], value_new);
 }
 
 size_t map_count(const struct map *map) {

@@ -5,7 +5,7 @@
  * one meant. Open addressing with linear probing and no tombstones; hashes come from base/hash.h, whose seed is
  * constant. There is deliberately no iteration: an order by hash must never be seen. A map that grows (or shrinks)
  * moves a few entries at each change and none at once, so that no change takes longer with a million entries than with
- * ten. Running out of memory ends the process (CHECK). */
+ * ten. Only the low 32 bits of a hash count. Running out of memory, or of 2^32 places, ends the process (CHECK). */
 #ifndef CONCLAVE_BASE_MAP_H
 #define CONCLAVE_BASE_MAP_H
 
