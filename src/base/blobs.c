@@ -57,19 +57,26 @@ static void region_new(struct blobs *b) {
     CHECK(region && memory);
     *region = (struct blob_region){.next = b->regions, .memory = memory};
     b->regions = region;
-    uint8_t *block = (uint8_t *)(((uintptr_t)memory + BLOB_BLOCK - 1) & ~(uintptr_t)(BLOB_BLOCK - 1));
-    for (; (size_t)(memory + (size_t)BLOB_REGION * BLOB_BLOCK - block) >= BLOB_BLOCK; block += BLOB_BLOCK) {
-        struct blob_block *fresh = (struct blob_block *)(void *)block;
-        fresh->next = b->empty;
-        b->empty = fresh;
+    b->fresh = (uint8_t *)(((uintptr_t)memory + BLOB_BLOCK - 1) & ~(uintptr_t)(BLOB_BLOCK - 1));
+    b->fresh_count = BLOB_REGION - (b->fresh != memory);
+}
+
+/* A block of no class. */
+static struct blob_block *block_take(struct blobs *b) {
+    struct blob_block *block = b->empty;
+    if (block) {
+        b->empty = block->next;
+        return block;
     }
+    if (b->fresh_count == 0) region_new(b);
+    block = (struct blob_block *)(void *)b->fresh;
+    b->fresh += BLOB_BLOCK;
+    b->fresh_count--;
+    return block;
 }
 
 static struct blob_block *block_new(struct blobs *b, size_t class) {
-    if (!b->empty) region_new(b);
-    struct blob_block *block = b->empty;
-    CHECK(block);
-    b->empty = block->next;
+    struct blob_block *block = block_take(b);
     uint32_t size = (uint32_t)(class + 1) * BLOB_UNIT;
     *block = (struct blob_block){.size = size, .count = (uint32_t)((BLOB_BLOCK - FIRST) / size)};
     link_in(b, class, block);
