@@ -53,6 +53,10 @@ uint64_t map_get(const struct map *map, uint64_t hash, map_equal equal, const vo
     return value || !map->old ? value : table_get(map->old, map->old_cap, (uint32_t)hash, equal, ctx, key);
 }
 
+void map_prefetch(const struct map *map, uint64_t hash) {
+    if (map->cap > 0) __builtin_prefetch(&map->entries[(uint32_t)hash & (map->cap - 1)], 1);
+}
+
 static void insert(struct map_entry *entries, size_t cap, struct map_entry entry) {
     size_t i = entry.hash & (cap - 1);
     while (!is_free(&entries[i]))

@@ -29,6 +29,8 @@ void map_done(struct map *map);
 
 /* The value, or 0. */
 uint64_t map_get(const struct map *map, uint64_t hash, map_equal equal, const void *ctx, const void *key);
+/* Asks for the memory that a map_get, map_put or map_change of this hash will begin with; returns without it. */
+void map_prefetch(const struct map *map, uint64_t hash);
 /* Makes room for so many entries in all, at once if the map is empty. */
 void map_reserve(struct map *map, size_t count);
 /* Adds `value` (not 0 or UINT64_MAX). The caller knows that the key is not in the map. */

@@ -315,18 +315,6 @@ static void task_fill(struct state_loader *r, struct task *task, const Conclave_
     if (m->has_kill_grace_ms) task->grace_or_seq = m->kill_grace_ms;
 }
 
-/* Into the index of ids, which names the newest task of an id; the others must be completed. */
-static int task_name(struct state_loader *r, const struct task *task) {
-    struct state *state = r->state;
-    const struct task *other = task_find(state, task->framework, task->id);
-    const struct task *older = other && other->number < task->number ? other : task;
-    if (other && !older->completed) return corrupt(r, "two tasks of one id");
-    uint64_t hash = task_key_hash(task->framework, task->id);
-    if (!other) map_put(&state->task_ids, hash, task->number);
-    if (other == older && other) map_change(&state->task_ids, hash, other->number, task->number);
-    return 0;
-}
-
 static int task_take(struct state_loader *r, const Conclave__Snapshot__Task *m) {
     const uint64_t amounts[4] = {m->cpus, m->mem, m->disk, m->gpus};
     if (number_check(r, &r->state->tasks, m->number, r->state->task_next)) return ERR_CORRUPT;
@@ -345,10 +333,51 @@ static int task_take(struct state_loader *r, const Conclave__Snapshot__Task *m) 
     if (fault) return corrupt(r, fault);
     task->hash = record_hash(r->state, RECORD_TASK, task);
     r->state->hash = hash128_add(r->state->hash, task->hash);
-    return task_name(r, task);
+    return 0;
 }
 
 /* ---- reading: the whole ---- */
+
+#define AHEAD 16 /* tasks whose places in the index are on their way from memory at once */
+
+struct named {
+    const struct task *task;
+    uint64_t hash;
+};
+
+/* Into the index of ids, which names the newest task of an id; the others must be completed. Called by number, so that
+ * what the index has is older. */
+static int task_name(struct state_loader *r, const struct named *named) {
+    struct map *ids = &r->state->task_ids;
+    const struct task *task = named->task, *older = task_find(r->state, task->framework, task->id);
+    if (older && !older->completed) return corrupt(r, "two tasks of one id");
+    if (older)
+        map_change(ids, named->hash, older->number, task->number);
+    else
+        map_put(ids, named->hash, task->number);
+    return 0;
+}
+
+/* All at the end, when it is known how many they are: the index is made once, in its size, and not grown. */
+static int tasks_name(struct state_loader *r) {
+    struct named ahead[AHEAD];
+    uint64_t number = 0;
+    const struct task *task = slab_next(&r->state->tasks, 0, &number);
+    map_reserve(&r->state->task_ids, slab_count(&r->state->tasks));
+    while (task) {
+        size_t n = 0;
+        for (; task && n < AHEAD; n++) {
+            ahead[n] = (struct named){task, task_key_hash(task->framework, task->id)};
+            map_prefetch(&r->state->task_ids, ahead[n].hash);
+            task = slab_next(&r->state->tasks, number + 1, &number);
+        }
+        for (size_t i = 0; i < n; i++) {
+            int rc = task_name(r, &ahead[i]);
+            if (rc) return rc;
+        }
+    }
+    return 0;
+}
 
 /* Counts one task in, if its agent and its framework allow it. */
 static int task_enter(struct state_loader *r, struct task *task) {
@@ -410,7 +439,8 @@ static void removed_enter(struct state_loader *r) {
 
 static int end_take(struct state_loader *r, const Conclave__Snapshot__End *m) {
     if (m->records != r->records) return corrupt(r, "records are missing");
-    int rc = tasks_enter(r);
+    int rc = tasks_name(r);
+    if (rc == 0) rc = tasks_enter(r);
     if (rc) return rc;
     removed_enter(r);
     state_settle(r->state);
