@@ -378,9 +378,11 @@ int __wrap_store_set_vote(struct store *s, raft_id voted_for) {
 int __wrap_store_bootstrap(struct store *s, const struct raft_configuration *configuration) {
     struct shadow *shadow = shim_host->shadow;
     struct raft_entry first = {.term = 1};
-    note_entry(shadow, 1, &first);
-    shadow->entries[1].hash = 0; /* the core pads it with whatever is in memory */
-    shadow->next_term = 1;
+    if (shadow->next_term == 0) { /* else it is only asked whether there is something */
+        note_entry(shadow, 1, &first);
+        shadow->entries[1].hash = 0; /* the core pads it with whatever is in memory */
+        shadow->next_term = 1;
+    }
     int rv = __real_store_bootstrap(s, configuration);
     if (rv != 0) return rv; /* cut short: the term and the entry may come back */
     shadow->term = 1;
