@@ -140,7 +140,10 @@ void replica_members_follow(struct replica *r) {
 void replica_members_introduced(void *ctx, uint64_t from, const struct peer_members *members) {
     struct replica *r = ctx;
     if (r->closing || r->fatal.pending || !r->core_ready) return;
-    bool newer = members->index > committed_configuration(r) && members->index > r->vouched.index &&
+    /* What is settled counts from the start on, before anything is known to be committed: else one that was removed
+     * long ago would be let in by what it knew. */
+    uint64_t committed = committed_configuration(r), ours = committed > r->settled.index ? committed : r->settled.index;
+    bool newer = members->index > ours && members->index > r->vouched.index &&
                  members->index != r->core.configuration_uncommitted_index;
     if (!newer || !peer_members_find(members, from) || !peer_members_find(members, r->config.node_id)) return;
     log_event(LOG_INFO, "members_shown", "by=%" PRIu64 " index=%" PRIu64 " ours=%llu", from, members->index,

@@ -188,6 +188,36 @@ static void a_member_that_was_away_lets_in_who_was_added_meanwhile(void **state)
     stop(c);
 }
 
+/* A node that has just started does not know what is committed; what it has in its log is enough to know better than
+ * one that was removed before, while it was cut off, and shows what was committed then. */
+static void one_that_was_removed_is_a_stranger_to_one_that_has_just_started(void **state) {
+    (void)state;
+    struct cluster *c = start(3);
+    voter(c, 4);
+    assert_intact(c);
+    struct peer_members then = c->nodes[0].replica->settled;
+    assert_non_null(peer_members_find(&then, 1));
+    take_out(c, 1);
+    take_out(c, 2);
+    node_stop(c, 2);
+    node_stop(c, 3);
+    node_start(c, 2); /* alone: it elects nobody */
+    c->nodes[0].removed = false;
+    node_start(c, 0);
+    cluster_run(c, 700);
+    struct peers_status status;
+    assert_true(peers_status(c->nodes[0].replica->peers, 3, &status)); /* it does dial */
+    assert_false(status.connected);
+    replica_members_introduced(c->nodes[2].replica, 1, &then);
+    assert_false(peers_status(c->nodes[2].replica->peers, 1, &status));
+    node_stop(c, 0);
+    node_start(c, 3);
+    assert_true(cluster_wait(c, has_leader, 5000));
+    push(c, 20);
+    assert_intact(c);
+    stop(c);
+}
+
 static void a_stranger_cannot_vote_append_or_disturb(void **state) {
     (void)state;
     struct cluster *c = start(3);
@@ -454,6 +484,17 @@ static void a_removal_that_never_commits_leaves_the_member_as_it_was(void **stat
     assert_true(after.last_index > before.last_index);
     node_stop(c, lone);
     assert_int_equal(told.status, ERR_CLOSED);
+    node_start(c, lone); /* alone: it believes that it was removed itself, behind what it knows to be committed */
+    struct replica *r = c->nodes[lone].replica;
+    assert_int_equal(r->settled.index, 1);
+    replica_members_removed(r, third + 1, 1);
+    cluster_run(c, 20);
+    assert_false(c->nodes[lone].removed);
+    replica_members_removed(r, third + 1, 2);
+    cluster_run(c, 20);
+    assert_true(c->nodes[lone].removed);
+    c->nodes[lone].removed = false;
+    node_stop(c, lone);
     node_start(c, out);
     node_start(c, third);
     assert_true(cluster_wait(c, has_leader, 5000));
@@ -482,6 +523,7 @@ int main(void) {
         cmocka_unit_test(three_become_five_and_three_others_under_load),
         cmocka_unit_test(a_member_that_was_away_lets_in_who_was_added_meanwhile),
         cmocka_unit_test(a_removal_that_never_commits_leaves_the_member_as_it_was),
+        cmocka_unit_test(one_that_was_removed_is_a_stranger_to_one_that_has_just_started),
         cmocka_unit_test(a_stranger_cannot_vote_append_or_disturb),
         cmocka_unit_test(what_cannot_be_done_is_refused_with_a_reason),
         cmocka_unit_test(a_hand_over_loses_no_command_and_no_ticket),
