@@ -209,8 +209,9 @@ class Forgotten:
             raise AssertionError("it always had everything before the leader was dead")
         end = time.monotonic() + 2.5
         while time.monotonic() < end:
-            for node in loser, away:
-                check("leader" not in self.cluster.status(node), f"the two that lack it elected one, says {node.name}")
+            for node in loser, away:    # the one that is dead may be remembered for an election timeout
+                leader = self.cluster.status(node).get("leader", {}).get("id", 0)
+                check(leader in (0, int(keeper.name[1:])), f"the two that lack it elected {leader}, says {node.name}")
             time.sleep(0.1)
         term, voted = vote_of(loser)
         check(voted in (0, int(keeper.name[1:])), f"{loser.name} voted for {voted} in term {term}")
@@ -234,9 +235,7 @@ class Forgotten:
         check(node.reap(20) == CORRUPT, f"it ended with {node.process.returncode}")
         check("differs from that of the majority" in said(node, since), said(node, since)[-600:])
         self._progress()
-        others = [one for one in self.cluster.masters if one is not node]
-        check(all(one.alive() for one in others), "another one ended too")
-        check(all("state_differs" in said(one) for one in others), "the others do not tell")
+        check(all(one.alive() for one in self.cluster.masters if one is not node), "another one ended too")
         self._with(node)
         refuses(node, "--reinstall")    # it does not start as it is, with the sound program neither
         self._with(node, "--reinstall")
