@@ -264,7 +264,7 @@ static int check_promote(const struct replica *r, const struct standing *s, cons
     if (!c->force && !alive)
         return err_set(err, ERR_FORBIDDEN,
                        "learner %" PRIu64 " does not answer: start it, and wait until it has caught up", c->id);
-    if (!c->force && (behind > REPLICA_PROMOTE_LAG_MAX || peer->match_index == 0))
+    if (!c->force && (behind > REPLICA_PROMOTE_LAG_MAX || !peer || peer->match_index == 0))
         return err_set(err, ERR_FORBIDDEN,
                        "learner %" PRIu64 " is %" PRIu64 " entries behind: wait until it has caught up", c->id, behind);
     int rv = c->force ? 0 : check_standing(r, c->id, err);
