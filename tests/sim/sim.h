@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The bare simulator, for directed tests: the real Raft core and the real guard, and nothing of the replica, over a
- * simulated clock, network and disk; every node applies to a hash chain. A schedule drives the nodes by hand: it holds
- * messages and disks, crashes nodes, and chooses who is elected; the checks of sim_check.c run after every step.
+ * The bare simulator, for directed tests: the real Raft core, the real guard and the real store, and nothing of the
+ * replica, over a simulated clock, network and disk; every node applies to a hash chain. A schedule drives the nodes by
+ * hand: it holds messages and disks, crashes nodes, and chooses who is elected; the checks of sim_check.c run after
+ * every step.
  *
  * The simulator that looks for what nobody thought of, with whole replicas, is in cluster/. */
 #ifndef CONCLAVE_TESTS_SIM_H
@@ -12,6 +13,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "../lib/event_queue.h"
 #include "base/queue.h"
 #include "base/rng.h"
 #include "consensus/guard.h"
@@ -24,43 +26,22 @@
 
 struct sim;
 struct sim_node;
-struct sim_log;
+struct sim_log; /* the disk and the store of a node, sim_log.c */
 
-enum sim_store { SIM_STORE_WAL, SIM_STORE_MEMORY };
+struct sim_result {
+    bool red;
+    char invariant[32];
+    char why[320];
+};
 
 struct sim_config {
     uint64_t seed;
     unsigned voters;
-    enum sim_store store;
     unsigned off;     /* enum guard_correction bits */
-    bool forget_vote; /* mutant: a crash loses the vote; memory store only */
-    FILE *trace;      /* one line an event, or NULL */
+    uint64_t mutants; /* mutant.h */
+    bool large;       /* entries of up to 1 MiB, where it is 64 KiB */
+    bool trace;       /* one line an event, on stderr */
 };
-
-/* What a disk does for a node. The same functions for a plain list of entries and for the real write-ahead log over
- * simulated sectors. */
-struct sim_log_ops {
-    struct sim_log *(*new)(struct sim_node *node);
-    void (*free)(struct sim_log *d);
-    void (*open)(struct sim_log *d); /* before load, after a crash */
-    int (*load)(struct sim_log *d, raft_term *term, raft_id *vote, struct raft_snapshot **snapshot, raft_index *start,
-                struct raft_entry **entries, size_t *n);
-    int (*bootstrap)(struct sim_log *d, const struct raft_configuration *conf);
-    int (*set_term)(struct sim_log *d, raft_term term);
-    int (*set_vote)(struct sim_log *d, raft_id id);
-    int (*append)(struct sim_log *d, struct raft_io_append *req, const struct raft_entry *entries, unsigned n,
-                  raft_io_append_cb cb);
-    int (*truncate)(struct sim_log *d, raft_index index);
-    int (*put)(struct sim_log *d, unsigned trailing, struct raft_io_snapshot_put *req, const struct raft_snapshot *s,
-               raft_io_snapshot_put_cb cb);
-    int (*get)(struct sim_log *d, struct raft_io_snapshot_get *req, raft_io_snapshot_get_cb cb);
-    void (*tick)(struct sim_log *d);                /* every 5 ms */
-    void (*step)(struct sim_log *d, void *data);    /* an event that the disk asked for with sim_disk_at */
-    void (*crash)(struct sim_log *d);               /* forgets what was not durable, at random */
-    raft_index (*durable)(const struct sim_log *d); /* last entry that a crash now would keep */
-};
-extern const struct sim_log_ops sim_memory_ops;
-extern const struct sim_log_ops sim_wal_ops;
 
 struct sim_alloc { /* list of what a node's core and guard have allocated */
     struct queue all;
@@ -83,7 +64,7 @@ struct sim_node {
     bool timers_off;  /* scripts: no ticks */
     bool disk_fails;  /* scripts: appends complete with an error */
     bool disk_held;   /* scripts: the disk completes nothing */
-    uint64_t slow_us; /* added to every disk operation */
+    uint64_t slow_us; /* scripts: added to every disk operation, half of it at random */
     struct raft_transfer transfer;
     bool transferring;
     unsigned inflight, inflight_max;
@@ -99,7 +80,6 @@ struct sim_node {
     /* checks: as of the last step of this life */
     raft_term seen_term;
     raft_index seen_commit;
-    struct guard_counters counters; /* of finished lives */
 };
 
 struct sim_applied { /* what was applied at an index, by whoever came first */
@@ -107,12 +87,7 @@ struct sim_applied { /* what was applied at an index, by whoever came first */
     raft_term term;
 };
 
-struct sim_event {
-    uint64_t at, seq;
-    enum { EV_TICK, EV_DELIVER, EV_DISK, EV_SENT, EV_RESTART } kind;
-    unsigned node, life; /* EV_DELIVER: the receiver, any life */
-    void *data;
-};
+enum { EV_TICK, EV_DELIVER, EV_DISK, EV_SENT, EV_RESTART }; /* DELIVER: host is the receiver, of any life */
 
 /* A callback that the core is owed for a snapshot message. */
 struct sim_sent {
@@ -133,14 +108,11 @@ enum sim_verdict { SIM_PASS, SIM_DROP, SIM_HOLD };
 struct sim {
     struct sim_config cfg;
     struct rng rng;
-    uint64_t now_us, seq, steps;
-    struct sim_event *heap; /* binary heap by (at, seq) */
-    size_t heap_count, heap_cap;
+    uint64_t now_us, seq;
+    struct event_queue events;
     struct sim_node nodes[SIM_NODES_MAX];
     /* network */
     bool cut[SIM_NODES_MAX][SIM_NODES_MAX]; /* from, to */
-    uint64_t delay_min_us, delay_max_us, late_max_us;
-    unsigned late_permille, loss_permille, dup_permille;
     enum sim_verdict (*filter)(struct sim *sim, unsigned from, unsigned to, const struct raft_message *m);
     struct queue held; /* sim_held, by SIM_HOLD */
     size_t queue_max;  /* entry bytes on one link; more is refused; 0 = no bound */
@@ -153,17 +125,10 @@ struct sim {
     size_t committed_cap;
     unsigned *leaders; /* node of a term, 0 none */
     size_t leaders_cap;
-    unsigned leader_changes, crashes, restarts_wanted;
     uint64_t acked, acked_max; /* commands, highest index */
-    uint64_t reads, reads_served;
     uint64_t proposals;
-    uint64_t trace;
-    bool red;
-    char invariant[32];
-    char why[320];
-    uint64_t red_step, healed_ms;
+    struct sim_result result;
     unsigned snapshot_threshold, snapshot_trailing;
-    uint64_t command_max; /* bytes */
 };
 
 /* sim.c */
@@ -173,9 +138,8 @@ void sim_done(struct sim *sim);
 void sim_run(struct sim *sim, uint64_t ms);
 /* Runs until `done` says so; false if that did not happen within `ms` or something is red. */
 bool sim_until(struct sim *sim, bool (*done)(struct sim *sim), uint64_t ms);
-void sim_at(struct sim *sim, uint64_t delay_us, int kind, unsigned node, unsigned life, void *data);
+void sim_at(struct sim *sim, uint64_t delay_us, int kind, const struct sim_node *node, void *data);
 uint64_t sim_ms(const struct sim *sim);
-bool sim_chance(struct sim *sim, unsigned permille);
 void sim_trace(struct sim *sim, uint64_t a, uint64_t b, uint64_t c, uint64_t d);
 void sim_red(struct sim *sim, const char *invariant, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
@@ -185,8 +149,6 @@ void node_done(struct sim_node *node);
 void node_start(struct sim_node *node);
 void node_crash(struct sim_node *node);
 void node_tick(struct sim_node *node);
-void node_disk(struct sim_node *node, void *data);
-const struct sim_log_ops *node_ops(const struct sim_node *node);
 void node_restart(struct sim_node *node); /* the orderly kind, by request of the guard */
 /* raft_add of a spare server that nobody else is. */
 bool node_add_spare(struct sim_node *node);
@@ -199,7 +161,16 @@ bool node_leads(const struct sim_node *node);
 /* Everything the core and the guard allocate from here on belongs to this node (NULL: to nobody; a mistake). */
 void node_enter(struct sim_node *node);
 void sim_heap_install(void);
-void sim_heap_clear(struct sim_alloc *heap);
+
+/* sim_log.c: the store with its write-ahead log, vote and snapshot files, over simulated sectors */
+struct sim_log *log_new(struct sim_node *node);
+void log_free(struct sim_log *d);
+/* Opens the store, before load, and fills in what of `inner` is about the disk. */
+void log_open(struct sim_log *d, struct raft_io *inner);
+void log_tick(struct sim_log *d);                /* every 5 ms */
+void log_step(struct sim_log *d, void *data);    /* EV_DISK */
+void log_crash(struct sim_log *d);               /* forgets what was not durable, at random */
+raft_index log_durable(const struct sim_log *d); /* last entry that a crash now would keep */
 
 /* sim_net.c */
 int net_send(struct sim_node *node, struct raft_io_send *req, const struct raft_message *m, raft_io_send_cb cb);
@@ -208,7 +179,7 @@ void net_free(struct sim_held *held);
 /* Delivers the held messages that `pick` wants (NULL: all) soon; returns how many. */
 unsigned net_release(struct sim *sim, bool (*pick)(const struct sim_held *held));
 void net_drop_held(struct sim *sim);
-void net_isolate(struct sim *sim, unsigned node, bool cut); /* both ways from everybody */
+void net_isolate(struct sim *sim, unsigned node); /* both ways from everybody */
 void net_heal(struct sim *sim);
 
 /* sim_check.c */
@@ -216,23 +187,11 @@ void check_node(struct sim_node *node); /* after every step of a node */
 /* Before an apply: false when this index was applied with something else. */
 bool check_apply(struct sim_node *node, uint64_t index, raft_term term, uint64_t payload);
 
-/* sim_nemesis.c
+/* sim_run.c
  * Heals everything and demands that a new entry is applied everywhere within 60 election timeouts. */
 void nemesis_heal_and_wait(struct sim *sim);
 
-/* A finished run, small enough for a pipe. */
-struct sim_result {
-    uint64_t seed, trace, sim_ms, acked, reads, step; /* reads: served */
-    unsigned voters, leaders, crashes;
-    bool red;
-    char invariant[32];
-    char why[320];
-    uint64_t settle_ms; /* of the liveness phase */
-    struct guard_counters counters;
-};
-/* Runs `run` with a fresh cluster in a child process, so that a crash inside the core is a red result ("crash"), not
- * the end. sim_here does it in this process. */
+/* Runs `run` with a fresh cluster in a child process: a crash inside the core is a red result ("crash"). */
 void sim_fork(const struct sim_config *cfg, void (*run)(struct sim *sim), struct sim_result *ret);
-void sim_here(const struct sim_config *cfg, void (*run)(struct sim *sim), struct sim_result *ret);
 
 #endif

@@ -29,7 +29,6 @@ static void check_leader(struct sim_node *node) {
     unsigned *leader = &sim->leaders[r->current_term];
     if (*leader == 0) {
         *leader = (unsigned)node->id;
-        sim->leader_changes++;
         sim_trace(sim, node->id << 16 | 'L' << 8 | 'L', r->current_term, log_last(&r->log), r->commit_index);
     }
     if (*leader != node->id)
@@ -55,14 +54,13 @@ static void check_committed(struct sim_node *node) {
 void check_node(struct sim_node *node) {
     struct sim *sim = node->sim;
     const struct raft *r = &node->raft;
-    const struct sim_log_ops *disk = node_ops(node);
-    if (sim->red || node->restart_wanted) return; /* one that is about to restart is judged by its disk */
+    if (sim->result.red || node->restart_wanted) return; /* one that is about to restart is judged by its disk */
     if (r->state == RAFT_UNAVAILABLE) sim_red(sim, "unavailable", "node %llu: the core gave up", node->id);
     if (r->current_term < node->seen_term) sim_red(sim, "term", "node %llu: term went back", node->id);
     if (r->commit_index < node->seen_commit) sim_red(sim, "commit", "node %llu: commit index went back", node->id);
-    if (r->last_stored > disk->durable(node->disk))
+    if (r->last_stored > log_durable(node->disk))
         sim_red(sim, "stored", "node %llu: the core counts entry %llu as stored, the disk has %llu", node->id,
-                r->last_stored, disk->durable(node->disk));
+                r->last_stored, log_durable(node->disk));
     check_leader(node);
     check_committed(node);
     node->seen_term = r->current_term;

@@ -7,6 +7,9 @@
 
 #include "base/check.h"
 
+#define DELAY_MIN_US 100u
+#define DELAY_MAX_US 1000u
+
 static size_t payload_size(const struct raft_message *m) {
     size_t size = 0;
     if (m->type == RAFT_IO_APPEND_ENTRIES) {
@@ -19,7 +22,7 @@ static size_t payload_size(const struct raft_message *m) {
     return size;
 }
 
-/* No configuration change is ever committed here, so every snapshot carries the one that all began with. */
+/* No schedule has a snapshot behind a change of the configuration, so each carries the one that all began with. */
 static void configuration_build(const struct sim *sim, struct raft_configuration *ret) {
     raft_configuration_init(ret);
     for (unsigned i = 0; i < sim->cfg.voters; i++)
@@ -78,15 +81,9 @@ static uint64_t summary(const struct raft_message *m) {
     }
 }
 
-static uint64_t delay(struct sim *sim) {
-    uint64_t us = rng_between(&sim->rng, sim->delay_min_us, sim->delay_max_us);
-    if (sim_chance(sim, sim->late_permille)) us += rng_below(&sim->rng, sim->late_max_us + 1);
-    return us;
-}
-
 static void launch(struct sim *sim, struct sim_held *held) {
     sim->queued[held->from][held->to] += held->size;
-    sim_at(sim, delay(sim), EV_DELIVER, held->to, 0, held);
+    sim_at(sim, rng_between(&sim->rng, DELAY_MIN_US, DELAY_MAX_US), EV_DELIVER, &sim->nodes[held->to], held);
 }
 
 int net_send(struct sim_node *node, struct raft_io_send *req, const struct raft_message *m, raft_io_send_cb cb) {
@@ -100,16 +97,15 @@ int net_send(struct sim_node *node, struct raft_io_send *req, const struct raft_
         struct sim_sent *sent = malloc(sizeof *sent);
         CHECK(sent != NULL);
         *sent = (struct sim_sent){req, cb};
-        sim_at(sim, 2 * sim->delay_max_us, EV_SENT, from, node->life, sent);
+        sim_at(sim, 2 * DELAY_MAX_US, EV_SENT, node, sent);
     }
     enum sim_verdict verdict = sim->filter == NULL ? SIM_PASS : sim->filter(sim, from, to, m);
-    if (verdict == SIM_DROP || sim->cut[from][to] || sim_chance(sim, sim->loss_permille)) return 0;
+    if (verdict == SIM_DROP || sim->cut[from][to]) return 0;
     struct sim_held *held = copy(m, from, to);
     if (verdict == SIM_HOLD) {
         queue_push(&sim->held, &held->link);
         return 0;
     }
-    if (sim_chance(sim, sim->dup_permille)) launch(sim, copy(m, from, to));
     launch(sim, held);
     return 0;
 }
@@ -178,9 +174,9 @@ void net_drop_held(struct sim *sim) {
     }
 }
 
-void net_isolate(struct sim *sim, unsigned node, bool cut) {
+void net_isolate(struct sim *sim, unsigned node) {
     for (unsigned i = 0; i < sim->cfg.voters; i++)
-        if (i != node) sim->cut[i][node] = sim->cut[node][i] = cut;
+        if (i != node) sim->cut[i][node] = sim->cut[node][i] = true;
 }
 
 void net_heal(struct sim *sim) {

@@ -73,7 +73,7 @@ void sim_heap_install(void) {
     raft_heap_set(&heap);
 }
 
-void sim_heap_clear(struct sim_alloc *heap) {
+static void sim_heap_clear(struct sim_alloc *heap) {
     while (!queue_empty(&heap->all)) {
         struct alloc *a = QUEUE_ENTRY(heap->all.next, struct alloc, link);
         queue_remove(&a->link);
@@ -87,19 +87,6 @@ static struct sim_node *node_of(struct raft_io *io) {
     return io->impl;
 }
 
-const struct sim_log_ops *node_ops(const struct sim_node *node) {
-    return node->sim->cfg.store == SIM_STORE_WAL ? &sim_wal_ops : &sim_memory_ops;
-}
-
-void node_disk(struct sim_node *node, void *data) {
-    node_ops(node)->step(node->disk, data);
-}
-
-static int io_load(struct raft_io *io, raft_term *term, raft_id *vote, struct raft_snapshot **snapshot,
-                   raft_index *start, struct raft_entry *entries[], size_t *n) {
-    return node_ops(node_of(io))->load(node_of(io)->disk, term, vote, snapshot, start, entries, n);
-}
-
 static int io_start(struct raft_io *io, unsigned msecs, raft_io_tick_cb tick, raft_io_recv_cb recv) {
     struct sim_node *node = node_of(io);
     CHECK(msecs == GUARD_TICK_MS);
@@ -108,52 +95,8 @@ static int io_start(struct raft_io *io, unsigned msecs, raft_io_tick_cb tick, ra
     return 0;
 }
 
-static int io_bootstrap(struct raft_io *io, const struct raft_configuration *conf) {
-    return node_ops(node_of(io))->bootstrap(node_of(io)->disk, conf);
-}
-
-static int io_set_term(struct raft_io *io, raft_term term) {
-    return node_ops(node_of(io))->set_term(node_of(io)->disk, term);
-}
-
-static int io_set_vote(struct raft_io *io, raft_id id) {
-    return node_ops(node_of(io))->set_vote(node_of(io)->disk, id);
-}
-
 static int io_send(struct raft_io *io, struct raft_io_send *req, const struct raft_message *m, raft_io_send_cb cb) {
     return net_send(node_of(io), req, m, cb);
-}
-
-static int io_append(struct raft_io *io, struct raft_io_append *req, const struct raft_entry entries[], unsigned n,
-                     raft_io_append_cb cb) {
-    return node_ops(node_of(io))->append(node_of(io)->disk, req, entries, n, cb);
-}
-
-static int io_truncate(struct raft_io *io, raft_index index) {
-    return node_ops(node_of(io))->truncate(node_of(io)->disk, index);
-}
-
-static int io_put(struct raft_io *io, unsigned trailing, struct raft_io_snapshot_put *req,
-                  const struct raft_snapshot *snapshot, raft_io_snapshot_put_cb cb) {
-    return node_ops(node_of(io))->put(node_of(io)->disk, trailing, req, snapshot, cb);
-}
-
-static int io_get(struct raft_io *io, struct raft_io_snapshot_get *req, raft_io_snapshot_get_cb cb) {
-    return node_ops(node_of(io))->get(node_of(io)->disk, req, cb);
-}
-
-static void inner_bind(struct sim_node *node) {
-    node->inner = (struct raft_io){.version = 1, .impl = node};
-    node->inner.load = io_load;
-    node->inner.start = io_start;
-    node->inner.bootstrap = io_bootstrap;
-    node->inner.set_term = io_set_term;
-    node->inner.set_vote = io_set_vote;
-    node->inner.send = io_send;
-    node->inner.append = io_append;
-    node->inner.truncate = io_truncate;
-    node->inner.snapshot_put = io_put;
-    node->inner.snapshot_get = io_get;
 }
 
 /* ---- the state machine ---- */
@@ -227,8 +170,7 @@ static void fatal(void *ctx, enum guard_fatal kind, const char *why) {
     static const char *const names[] = {"guard-breach", "disk", "unavailable", "restart"};
     if (kind == GUARD_FATAL_RESTART) { /* the disk goes on; by then the truncation is durable */
         node->restart_wanted = true;
-        node->sim->restarts_wanted++;
-        sim_at(node->sim, 20 * SIM_MS, EV_RESTART, (unsigned)node->id - 1, node->life, NULL);
+        sim_at(node->sim, 20 * SIM_MS, EV_RESTART, node, NULL);
         return;
     }
     node->fatal.kind = kind;
@@ -266,8 +208,8 @@ void node_start(struct sim_node *node) {
     node->transferring = false;
     node->applied = node->hash = 0;
     node->seen_term = node->seen_commit = 0;
-    node_ops(node)->open(node->disk);
-    inner_bind(node);
+    node->inner = (struct raft_io){.version = 1, .impl = node, .start = io_start, .send = io_send};
+    log_open(node->disk, &node->inner);
     node->guard = guard_new(&node->outer, &node->inner, &cfg);
     guard_test_off(node->guard, sim->cfg.off);
     node->fsm = (struct raft_fsm){
@@ -281,20 +223,12 @@ void node_start(struct sim_node *node) {
     int rv = guard_start(node->guard);
     if (rv != 0)
         sim_red(sim, "load", "node %llu does not start: %s %s", node->id, raft_strerror(rv), node->outer.errmsg);
-    sim_at(sim, rng_below(&sim->rng, GUARD_TICK_MS * SIM_MS), EV_TICK, (unsigned)node->id - 1, node->life, NULL);
-    if (!sim->red) check_node(node);
+    sim_at(sim, rng_below(&sim->rng, GUARD_TICK_MS * SIM_MS), EV_TICK, node, NULL);
+    if (!sim->result.red) check_node(node);
     node_enter(NULL);
 }
 
-static void counters_add(struct guard_counters *sum, const struct guard_counters *more) {
-    uint64_t *to = (uint64_t *)sum;
-    const uint64_t *from = (const uint64_t *)more;
-    for (size_t i = 0; i < sizeof *sum / sizeof *to; i++)
-        to[i] += from[i];
-}
-
 static void stop(struct sim_node *node) {
-    if (node->guard != NULL) counters_add(&node->counters, guard_counters(node->guard));
     node->guard = NULL;
     node->up = false;
     sim_heap_clear(&node->heap);
@@ -303,9 +237,8 @@ static void stop(struct sim_node *node) {
 void node_crash(struct sim_node *node) {
     struct sim *sim = node->sim;
     sim_trace(sim, node->id << 16 | 'X' << 8 | 'X', node->raft.current_term, node->raft.commit_index, 0);
-    sim->crashes++;
     node_enter(node);
-    node_ops(node)->crash(node->disk);
+    log_crash(node->disk);
     node_enter(NULL);
     stop(node);
 }
@@ -321,21 +254,21 @@ void node_init(struct sim *sim, unsigned i) {
     node->id = i + 1;
     snprintf(node->address, sizeof node->address, "n%u", i + 1);
     queue_init(&node->heap.all);
-    node->disk = node_ops(node)->new (node);
+    node->disk = log_new(node);
 }
 
 void node_done(struct sim_node *node) {
     node_enter(node);
-    if (node->up) node_ops(node)->crash(node->disk);
+    if (node->up) log_crash(node->disk);
     node_enter(NULL);
     stop(node);
-    node_ops(node)->free(node->disk);
+    log_free(node->disk);
 }
 
 void node_tick(struct sim_node *node) {
     struct sim *sim = node->sim;
-    sim_at(sim, GUARD_TICK_MS * SIM_MS, EV_TICK, (unsigned)node->id - 1, node->life, NULL);
-    node_ops(node)->tick(node->disk);
+    sim_at(sim, GUARD_TICK_MS * SIM_MS, EV_TICK, node, NULL);
+    log_tick(node->disk);
     if (!node->timers_off) node->tick(&node->inner);
 }
 
@@ -357,7 +290,7 @@ static void proposed(struct raft_apply *req, int status, void *result) {
 }
 
 bool node_propose(struct sim_node *node, size_t bytes) {
-    if (!node_leads(node) || node->inflight >= node->inflight_max || node->sim->red) return false;
+    if (!node_leads(node) || node->inflight >= node->inflight_max || node->sim->result.red) return false;
     node_enter(node);
     struct raft_apply *req = raft_malloc(sizeof *req);
     struct raft_buffer buf;
@@ -385,7 +318,6 @@ static void read_done(struct guard_read *read, int status, uint64_t index) {
     struct read *r = read->data;
     struct sim *sim = r->node->sim;
     if (status == 0) {
-        sim->reads_served++;
         sim_trace(sim, r->node->id << 16 | 'R' << 8 | 'R', index, r->acked_max, 0);
         if (index < r->acked_max)
             sim_red(sim, "stale-read", "node %llu reads at %llu, but entry %llu was acknowledged before", r->node->id,
@@ -395,17 +327,14 @@ static void read_done(struct guard_read *read, int status, uint64_t index) {
 }
 
 bool node_read(struct sim_node *node) {
-    if (!node_leads(node) || node->sim->red) return false;
+    if (!node_leads(node) || node->sim->result.red) return false;
     node_enter(node);
     struct read *r = raft_malloc(sizeof *r);
     *r = (struct read){.node = node, .acked_max = node->sim->acked_max};
     r->read.data = r;
     r->read.cb = read_done;
     int rv = guard_read_index(node->guard, &r->read);
-    if (rv != 0)
-        raft_free(r);
-    else
-        node->sim->reads++;
+    if (rv != 0) raft_free(r);
     check_node(node);
     node_enter(NULL);
     return rv == 0;

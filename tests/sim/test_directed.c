@@ -21,6 +21,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "base/mutant.h"
 #include "consensus/guard_private.h"
 #include "sim.h"
 
@@ -73,7 +74,7 @@ static void depose(struct sim *sim, unsigned n) {
 }
 
 static void begin(struct sim *sim, unsigned leader) {
-    for (unsigned i = 0; i < sim->cfg.voters && !sim->red; i++)
+    for (unsigned i = 0; i < sim->cfg.voters && !sim->result.red; i++)
         node_start(&sim->nodes[i]);
     elect(sim, leader);
     sim_until(sim, wanted_ready, 200);
@@ -89,7 +90,7 @@ static void finish(struct sim *sim) {
         sim->nodes[i].timers_off = sim->nodes[i].disk_held = false;
         sim->nodes[i].inflight_max = SIM_INFLIGHT_MAX;
     }
-    if (!sim->red) nemesis_heal_and_wait(sim);
+    if (!sim->result.red) nemesis_heal_and_wait(sim);
 }
 
 static void connect_only(struct sim *sim, unsigned mask) { /* these talk to each other, the others to nobody */
@@ -145,7 +146,7 @@ static void figure_8(struct sim *sim) {
     connect_only(sim, 0x1a); /* 1, 3 and 4 */
     depose(sim, 0);
     entries_only_to = 0x1f;
-    if (!sim->red && elect(sim, 1)) {
+    if (!sim->result.red && elect(sim, 1)) {
         node_propose(&sim->nodes[1], 16);
         sim_run(sim, 300);
     }
@@ -259,12 +260,12 @@ static void second_vote(struct sim *sim) {
     begin(sim, 0);
     connect_only(sim, 0);
     raft_time window = core(sim, 0)->election_timer_start;
-    while (core(sim, 0)->election_timer_start == window && !sim->red)
+    while (core(sim, 0)->election_timer_start == window && !sim->result.red)
         sim_run(sim, 1); /* the flags of the last contacts are cleared */
     while (sim_ms(sim) - core(sim, 0)->election_timer_start < SIM_ELECTION_MS - 10)
         sim_run(sim, 1);
     node_transfer(&sim->nodes[0], 2);
-    while (core(sim, 0)->state == RAFT_LEADER && !sim->red)
+    while (core(sim, 0)->state == RAFT_LEADER && !sim->result.red)
         sim_run(sim, 1);
     sim->filter = election_filter;
     connect_only(sim, 0x5);
@@ -305,7 +306,7 @@ static void last_voter(struct sim *sim) {
     node_enter(NULL);
     sim_run(sim, 200);
     const struct raft *r = core(sim, 0);
-    if (!sim->red && r->commit_index < log_last(&r->log))
+    if (!sim->result.red && r->commit_index < log_last(&r->log))
         sim_red(sim, "starved", "the only voter has committed %llu of %llu", r->commit_index, log_last(&r->log));
 }
 
@@ -358,7 +359,7 @@ static void whole_log(struct sim *sim) {
     elect(sim, 1); /* its sends to node 2 fail: without K it goes back to the beginning */
     sim_run(sim, 200);
     node_start(&sim->nodes[2]);
-    for (unsigned i = 0; i < 20 && !sim->red; i++) {
+    for (unsigned i = 0; i < 20 && !sim->result.red; i++) {
         node_propose(&sim->nodes[1], 16);
         sim_run(sim, 20);
     }
@@ -388,7 +389,7 @@ static void long_conflict(struct sim *sim) {
     node_crash(&sim->nodes[1]);
     net_heal(sim);
     elect(sim, 2);
-    if (!sim_until(sim, first_caught_up, 500) && !sim->red)
+    if (!sim_until(sim, first_caught_up, 500) && !sim->result.red)
         sim_red(sim, "slow", "the deposed leader has not caught up after 500 ms");
     finish(sim);
 }
@@ -412,7 +413,6 @@ static bool third_caught_up(struct sim *sim) {
 }
 
 static void far_behind(struct sim *sim) {
-    sim->command_max = 100 << 10;
     begin(sim, 0);
     connect_only(sim, 0x3);
     sim->filter = size_filter;
@@ -421,7 +421,7 @@ static void far_behind(struct sim *sim) {
         sim_run(sim, 4);
     }
     net_heal(sim);
-    if (!sim_until(sim, third_caught_up, 2000) && !sim->red) sim_red(sim, "slow", "not caught up after 2 s");
+    if (!sim_until(sim, third_caught_up, 2000) && !sim->result.red) sim_red(sim, "slow", "not caught up after 2 s");
     finish(sim);
 }
 
@@ -515,7 +515,7 @@ static void log_against_term(struct sim *sim) {
     sim->filter = NULL;
     sim->nodes[1].timers_off = sim->nodes[2].timers_off = false;
     wanted = 1;
-    if (!sim_until(sim, wanted_leads, 5000) && !sim->red)
+    if (!sim_until(sim, wanted_leads, 5000) && !sim->result.red)
         sim_red(sim, "liveness", "two of three masters, in terms %llu and %llu, have no leader after 5 s",
                 core(sim, 1)->current_term, core(sim, 2)->current_term);
     finish(sim);
@@ -544,7 +544,7 @@ static void needed_learner(struct sim *sim) {
     sim->filter = NULL;
     sim->nodes[0].timers_off = sim->nodes[2].timers_off = false;
     wanted = 0;
-    if (!sim_until(sim, wanted_leads, 5000) && !sim->red)
+    if (!sim_until(sim, wanted_leads, 5000) && !sim->result.red)
         sim_red(sim, "liveness", "two of three masters have no leader after 5 s");
     finish(sim);
 }
@@ -601,7 +601,7 @@ static void snapshot_of_unwritten(struct sim *sim) {
     struct raft_progress *progress = &core(sim, 0)->leader_state.progress[2];
     progress->state = PROGRESS_PROBE;
     progress->next_index = core(sim, 0)->log.offset; /* a place that the log does not have any more */
-    if (sim_until(sim, claims_too_much, 400) && !sim->red)
+    if (sim_until(sim, claims_too_much, 400) && !sim->result.red)
         sim_red(sim, "claim", "the leader believes %llu, the disk has %llu", progress->match_index,
                 sim->nodes[2].raft.last_stored);
     finish(sim);
@@ -609,26 +609,24 @@ static void snapshot_of_unwritten(struct sim *sim) {
 
 /* ---- the tests ---- */
 
-static bool forget_vote; /* plants that bug */
+static uint64_t mutants; /* mutant.h */
 
-static struct sim_result run(void (*schedule)(struct sim *sim), unsigned voters, unsigned off, enum sim_store store) {
-    struct sim_config cfg = {.seed = 7, .voters = voters, .store = store, .off = off};
-    cfg.forget_vote = forget_vote;
-    if (getenv("SIM_TRACE") != NULL) cfg.trace = stderr;
+static struct sim_result run(void (*schedule)(struct sim *sim), unsigned voters, unsigned off) {
+    struct sim_config cfg = {
+        .seed = 7, .voters = voters, .off = off, .mutants = mutants, .large = schedule == far_behind};
+    cfg.trace = getenv("SIM_TRACE") != NULL;
     struct sim_result r;
     sim_fork(&cfg, schedule, &r);
-    print_message("    off %#06x, %s: %s %s %s\n", off, store == SIM_STORE_WAL ? "wal" : "memory",
-                  r.red ? "red" : "green", r.invariant, r.why);
+    print_message("    off %#06x: %s %s %s\n", off, r.red ? "red" : "green", r.invariant, r.why);
     return r;
 }
 
 static void expect_green(void (*schedule)(struct sim *sim), unsigned voters, unsigned off) {
-    assert_false(run(schedule, voters, off, SIM_STORE_MEMORY).red);
-    assert_false(run(schedule, voters, off, SIM_STORE_WAL).red);
+    assert_false(run(schedule, voters, off).red);
 }
 
 static void expect_red(void (*schedule)(struct sim *sim), unsigned voters, unsigned off, const char *a, const char *b) {
-    struct sim_result r = run(schedule, voters, off, SIM_STORE_MEMORY);
+    struct sim_result r = run(schedule, voters, off);
     assert_true(r.red);
     assert_true(strcmp(r.invariant, a) == 0 || (b != NULL && strcmp(r.invariant, b) == 0));
 }
@@ -653,7 +651,7 @@ static void b_nothing_is_claimed_that_is_still_being_written(void **state) {
 
 static void a_failed_write_of_a_term_ends_the_process_and_not_the_core(void **state) {
     (void)state;
-    assert_false(run(failed_term, 3, 0, SIM_STORE_MEMORY).red);
+    assert_false(run(failed_term, 3, 0).red);
 }
 
 static void c_a_result_of_an_older_term_is_dropped(void **state) {
@@ -701,7 +699,7 @@ static void h_requests_wait_for_older_writes(void **state) {
 
 static void i_requests_below_our_snapshot_are_trimmed(void **state) {
     (void)state;
-    struct sim_result r = run(whole_log, 3, ONLY(GUARD_I | GUARD_K | GUARD_G | GUARD_M), SIM_STORE_MEMORY);
+    struct sim_result r = run(whole_log, 3, ONLY(GUARD_I | GUARD_K | GUARD_G | GUARD_M));
     assert_true(r.red);
     expect_green(whole_log, 3, ONLY(GUARD_K));
     expect_green(whole_log, 3, 0);
@@ -757,9 +755,9 @@ static void q_a_learner_votes_for_who_counts_it_as_a_voter(void **state) {
 
 static void a_vote_survives_a_crash(void **state) {
     (void)state;
-    forget_vote = true;
-    struct sim_result r = run(crash_after_vote, 3, 0, SIM_STORE_MEMORY);
-    forget_vote = false;
+    mutants = UINT64_C(1) << MUTANT_VOTE_FORGOTTEN;
+    struct sim_result r = run(crash_after_vote, 3, 0);
+    mutants = 0;
     assert_string_equal(r.invariant, "two-leaders");
     expect_green(crash_after_vote, 3, 0);
 }

@@ -63,44 +63,11 @@ void cluster_red(struct cluster *c, const char *invariant, const char *fmt, ...)
     cluster_say(c, NULL, "RED %s: %s", c->invariant, c->why);
 }
 
-/* ---- the queue of events ---- */
-
-static bool before(const struct event *a, const struct event *b) {
-    return a->at != b->at ? a->at < b->at : a->seq < b->seq;
-}
-
-static void push(struct cluster *c, struct event ev) {
-    if (c->heap_count == c->heap_cap) {
-        c->heap_cap = c->heap_cap == 0 ? 256 : 2 * c->heap_cap;
-        c->heap = realloc(c->heap, c->heap_cap * sizeof *c->heap);
-        CHECK(c->heap != NULL);
-    }
-    size_t i = c->heap_count++;
-    for (; i > 0 && before(&ev, &c->heap[(i - 1) / 2]); i = (i - 1) / 2)
-        c->heap[i] = c->heap[(i - 1) / 2];
-    c->heap[i] = ev;
-}
+/* ---- steps ---- */
 
 void cluster_at(struct cluster *c, uint64_t delay_us, enum event_kind kind, unsigned host, unsigned life, void *data) {
-    push(c, (struct event){c->now_us + delay_us, c->seq++, kind, host, life, data});
+    event_push(&c->events, (struct event){c->now_us + delay_us, c->seq++, (int)kind, host, life, data});
 }
-
-static struct event pop(struct cluster *c) {
-    struct event top = c->heap[0], last = c->heap[--c->heap_count];
-    size_t i = 0;
-    for (;;) {
-        size_t child = 2 * i + 1;
-        if (child >= c->heap_count) break;
-        if (child + 1 < c->heap_count && before(&c->heap[child + 1], &c->heap[child])) child++;
-        if (!before(&c->heap[child], &last)) break;
-        c->heap[i] = c->heap[child];
-        i = child;
-    }
-    c->heap[i] = last;
-    return top;
-}
-
-/* ---- steps ---- */
 
 static void host_event(struct host *h, const struct event *ev) {
     struct cluster *c = h->c;
@@ -145,7 +112,7 @@ static void dispatch(struct cluster *c, struct event *ev) {
     if (h->up && h->paused_until_us > c->now_us) { /* a stopped process: everything waits, in its order */
         ev->at = h->paused_until_us;
         ev->seq = c->seq++;
-        push(c, *ev);
+        event_push(&c->events, *ev);
         return;
     }
     if (ev->kind == EVENT_DIE) {
@@ -158,11 +125,11 @@ static void dispatch(struct cluster *c, struct event *ev) {
 }
 
 static bool step(struct cluster *c, uint64_t until_us) {
-    if (c->heap_count == 0 || c->heap[0].at > until_us) {
+    if (c->events.count == 0 || c->events.heap[0].at > until_us) {
         c->now_us = until_us;
         return false;
     }
-    struct event ev = pop(c);
+    struct event ev = event_pop(&c->events);
     c->now_us = ev.at;
     c->steps++;
     dispatch(c, &ev);
@@ -213,5 +180,5 @@ void cluster_done(struct cluster *c) {
     for (unsigned i = 0; i < c->host_count; i++)
         host_done(&c->hosts[i]);
     judge_done(c);
-    free(c->heap);
+    free(c->events.heap);
 }

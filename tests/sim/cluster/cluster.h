@@ -28,6 +28,7 @@
 #include <stdio.h>
 #include <uv.h>
 
+#include "../../lib/event_queue.h"
 #include "base/queue.h"
 #include "base/rng.h"
 #include "conclave/log.pb-c.h"
@@ -203,20 +204,12 @@ enum event_kind {
     EVENT_START
 };
 
-struct event {
-    uint64_t at, seq;
-    enum event_kind kind;
-    unsigned host, life; /* DELIVER, START: any life */
-    void *data;
-};
-
 struct cluster {
     struct cluster_config cfg;
     struct rng rng;     /* the world: delays, losses, clients */
     struct rng nemesis; /* what is done to it */
     uint64_t now_us, seq, steps;
-    struct event *heap; /* binary heap by (at, seq) */
-    size_t heap_count, heap_cap;
+    struct event_queue events;
     struct host hosts[HOSTS_MAX];
     unsigned host_count; /* ids given out */
     jmp_buf escape;      /* out of abort() */

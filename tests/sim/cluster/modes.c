@@ -10,19 +10,12 @@
  * they are made for stays what they mostly do. */
 #include "cluster.h"
 
-#include <signal.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/time.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
-#include "base/check.h"
+#include "../../lib/child_run.h"
 #include "base/mutant.h"
 
-#define RUN_MS       31000u
-#define SEED_CPU_S   120   /* a child that computes longer is stuck: red. CPU time, for a machine may pause us */
-#define SEED_ALARM_S 3600u /* the same for one that waits, which none should */
+#define RUN_MS 31000u
 
 static bool has_leader(struct cluster *c) {
     return nemesis_leader(c) != NULL;
@@ -191,47 +184,16 @@ static void seed_here(const struct cluster_config *cfg, struct verdict *ret) {
     }
 }
 
-/* The child's end: the result through the pipe, and nothing of the parent's buffers. */
-_Noreturn static void child(int fd, const struct cluster_config *cfg, struct verdict *ret) {
-    static const int signals[] = {SIGSEGV, SIGABRT, SIGBUS, SIGFPE, SIGILL};
-    for (size_t i = 0; i < sizeof signals / sizeof signals[0]; i++)
-        signal(signals[i], SIG_DFL); /* a test framework may have its own ideas */
-    const struct itimerval cpu = {.it_value.tv_sec = SEED_CPU_S};
-    CHECK(setitimer(ITIMER_PROF, &cpu, NULL) == 0);
-    alarm(SEED_ALARM_S);
+static void seed_child(const void *cfg, void *ret) {
     seed_here(cfg, ret);
-    if (cfg->trace != NULL) fflush(cfg->trace);
-    if (cfg->schedule != NULL) fflush(cfg->schedule);
-    _exit(write(fd, ret, sizeof *ret) == (ssize_t)sizeof *ret ? 0 : 1);
 }
 
 void seed_run(const struct cluster_config *cfg, struct verdict *ret) {
-    int fds[2];
-    CHECK(pipe(fds) == 0);
-    if (cfg->trace != NULL) fflush(cfg->trace);
-    if (cfg->schedule != NULL) fflush(cfg->schedule);
-    fflush(stdout);
-    pid_t pid = fork();
-    CHECK(pid >= 0);
-    if (pid == 0) {
-        close(fds[0]);
-        child(fds[1], cfg, ret);
-    }
-    close(fds[1]);
-    ssize_t got = 0, n;
-    while (got < (ssize_t)sizeof *ret && (n = read(fds[0], (uint8_t *)ret + got, sizeof *ret - (size_t)got)) > 0)
-        got += n;
-    close(fds[0]);
-    int status = 0;
-    waitpid(pid, &status, 0);
-    if (got == (ssize_t)sizeof *ret) return;
-    memset(ret, 0, sizeof *ret);
-    ret->seed = cfg->seed;
-    ret->voters = cfg->voters;
-    ret->red = ret->valid = true;
+    const char *why;
+    int signal;
+    if (child_run(seed_child, cfg, ret, sizeof *ret, &why, &signal)) return;
+    *ret = (struct verdict){.seed = cfg->seed, .voters = cfg->voters, .red = true, .valid = true};
     ret->faults = FAULTS_KEPT_MAX; /* it could not say */
-    int signal_number = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
-    snprintf(ret->invariant, sizeof ret->invariant, "%s",
-             signal_number == SIGALRM || signal_number == SIGPROF ? "stuck" : "crash");
-    snprintf(ret->why, sizeof ret->why, "the process ended with signal %d", signal_number);
+    snprintf(ret->invariant, sizeof ret->invariant, "%s", why);
+    snprintf(ret->why, sizeof ret->why, "the process ended with signal %d", signal);
 }

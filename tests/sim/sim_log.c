@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The disk as it is shipped: the store with its write-ahead log, vote and snapshot files, over simulated sectors. A
- * crash tears the write under way at random.
+ * The disk of a node, as it is shipped: the store with its write-ahead log, vote and snapshot files, over simulated
+ * sectors. A crash tears the write under way at random.
  *
  * What was durable is counted here as well, independently of the store: after a restart it must be there. */
 #include "sim.h"
@@ -10,6 +10,7 @@
 
 #include "../lib/sim_disk.h"
 #include "base/check.h"
+#include "base/mutant.h"
 #include "consensus/identity.h"
 #include "consensus/store.h"
 
@@ -38,17 +39,21 @@ struct append {
 
 static const uint8_t cluster_id[16] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16};
 
+static struct sim_log *log_of(struct raft_io *io) {
+    return ((struct sim_node *)io->impl)->disk;
+}
+
 static void notify(void *data, uint64_t id, enum sim_disk_kind kind, size_t len) {
     struct sim_log *d = data;
     struct sim *sim = d->node->sim;
     uint64_t us = rng_between(&sim->rng, 100, 1000);
     (void)kind;
     (void)len;
-    if (d->node->slow_us > 0) us += rng_below(&sim->rng, d->node->slow_us);
-    sim_at(sim, us, EV_DISK, (unsigned)d->node->id - 1, d->node->life, (void *)(uintptr_t)id);
+    if (d->node->slow_us > 0) us += rng_between(&sim->rng, d->node->slow_us / 2, d->node->slow_us);
+    sim_at(sim, us, EV_DISK, d->node, (void *)(uintptr_t)id);
 }
 
-static struct sim_log *wal_new(struct sim_node *node) {
+struct sim_log *log_new(struct sim_node *node) {
     struct sim_log *d = calloc(1, sizeof *d);
     CHECK(d != NULL);
     d->node = node;
@@ -62,7 +67,7 @@ static struct sim_log *wal_new(struct sim_node *node) {
     return d;
 }
 
-static void wal_free(struct sim_log *d) {
+void log_free(struct sim_log *d) {
     sim_disk_free(d->disk);
     free(d);
 }
@@ -72,11 +77,11 @@ static void fatal(void *data, const struct err *err) {
     sim_red(d->node->sim, "store", "node %llu: the store gave up: %s", d->node->id, err->text);
 }
 
-static void wal_open(struct sim_log *d) {
+static void store_begin(struct sim_log *d) {
     struct sim *sim = d->node->sim;
     struct store_config config = {.disk = sim_disk_face(d->disk),
                                   .node_id = d->node->id,
-                                  .segment_bytes = sim->command_max > 1000 ? 1u << 20 : 64u << 10,
+                                  .segment_bytes = sim->cfg.large ? 1u << 20 : 64u << 10,
                                   .nonce_seed = rng_next(&sim->rng) | 1,
                                   .fatal = fatal,
                                   .data = d};
@@ -87,10 +92,11 @@ static void wal_open(struct sim_log *d) {
         sim_red(sim, "store", "node %llu does not open: %s", d->node->id, err.text);
 }
 
-static int wal_load(struct sim_log *d, raft_term *term, raft_id *vote, struct raft_snapshot **snapshot,
-                    raft_index *start, struct raft_entry **entries, size_t *n) {
+static int log_load(struct raft_io *io, raft_term *term, raft_id *vote, struct raft_snapshot **snapshot,
+                    raft_index *start, struct raft_entry *entries[], size_t *n) {
+    struct sim_log *d = log_of(io);
     struct sim *sim = d->node->sim;
-    if (sim->red) return RAFT_IOERR;
+    if (sim->result.red) return RAFT_IOERR;
     int rv = store_load(d->store, term, vote, snapshot, start, entries, n);
     if (rv != 0) {
         sim_red(sim, "store", "node %llu does not load: %s", d->node->id, store_error(d->store)->text);
@@ -99,26 +105,30 @@ static int wal_load(struct sim_log *d, raft_term *term, raft_id *vote, struct ra
     raft_index last = *start + *n - 1;
     if (last < d->durable)
         sim_red(sim, "store-lost", "node %llu had %llu entries durable, %llu came back", d->node->id, d->durable, last);
-    if (*term != d->term || *vote != d->vote)
+    if (*term != d->term || (*vote != d->vote && !MUTANT(VOTE_FORGOTTEN)))
         sim_red(sim, "vote-lost", "node %llu: term %llu vote %llu came back as %llu %llu", d->node->id, d->term,
                 d->vote, *term, *vote);
     d->tail = d->durable = last;
     return 0;
 }
 
-static int wal_bootstrap(struct sim_log *d, const struct raft_configuration *conf) {
+static int log_bootstrap(struct raft_io *io, const struct raft_configuration *conf) {
+    struct sim_log *d = log_of(io);
     d->tail = d->durable = 1;
     d->term = 1;
     return store_bootstrap(d->store, conf);
 }
 
-static int wal_set_term(struct sim_log *d, raft_term term) {
+static int log_set_term(struct raft_io *io, raft_term term) {
+    struct sim_log *d = log_of(io);
+    if (d->node->disk_fails) return RAFT_IOERR;
     d->term = term;
     d->vote = 0;
     return store_set_term(d->store, term);
 }
 
-static int wal_set_vote(struct sim_log *d, raft_id id) {
+static int log_set_vote(struct raft_io *io, raft_id id) {
+    struct sim_log *d = log_of(io);
     d->vote = id;
     return store_set_vote(d->store, id);
 }
@@ -129,13 +139,14 @@ static void append_done(struct raft_io_append *req, int status) {
     queue_remove(&a->link);
     if (!d->crashing) {
         if (status == 0 && a->last >= a->first) d->durable = a->last;
-        a->cb(a->core_req, status);
+        a->cb(a->core_req, d->node->disk_fails ? RAFT_IOERR : status);
     }
     free(a);
 }
 
-static int wal_append(struct sim_log *d, struct raft_io_append *req, const struct raft_entry *entries, unsigned n,
+static int log_append(struct raft_io *io, struct raft_io_append *req, const struct raft_entry entries[], unsigned n,
                       raft_io_append_cb cb) {
+    struct sim_log *d = log_of(io);
     struct append *a = calloc(1, sizeof *a);
     CHECK(a != NULL);
     a->d = d;
@@ -152,7 +163,8 @@ static int wal_append(struct sim_log *d, struct raft_io_append *req, const struc
     return rv;
 }
 
-static int wal_truncate(struct sim_log *d, raft_index index) {
+static int log_truncate(struct raft_io *io, raft_index index) {
+    struct sim_log *d = log_of(io);
     d->tail = index - 1;
     if (d->durable >= index) d->durable = index - 1;
     for (struct queue *q = d->appends.next; q != &d->appends; q = q->next) {
@@ -179,8 +191,11 @@ static void put_done(struct raft_io_snapshot_put *req, int status) {
     free(put);
 }
 
-static int wal_put(struct sim_log *d, unsigned trailing, struct raft_io_snapshot_put *req,
+static int log_put(struct raft_io *io, unsigned trailing, struct raft_io_snapshot_put *req,
                    const struct raft_snapshot *s, raft_io_snapshot_put_cb cb) {
+    struct sim_log *d = log_of(io);
+    if (s->configuration.n > d->node->sim->cfg.voters)
+        sim_red(d->node->sim, "snapshot-config", "node %llu stores an uncommitted configuration", d->node->id);
     struct put *put = calloc(1, sizeof *put);
     CHECK(put != NULL);
     *put = (struct put){.d = d, .core_req = req, .cb = cb, .install = trailing == 0 ? s->index : 0};
@@ -203,7 +218,8 @@ static void get_done(struct raft_io_snapshot_get *req, struct raft_snapshot *sna
     free(get); /* in a crash the snapshot goes with the node's memory */
 }
 
-static int wal_get(struct sim_log *d, struct raft_io_snapshot_get *req, raft_io_snapshot_get_cb cb) {
+static int log_get(struct raft_io *io, struct raft_io_snapshot_get *req, raft_io_snapshot_get_cb cb) {
+    struct sim_log *d = log_of(io);
     struct get *get = calloc(1, sizeof *get);
     CHECK(get != NULL);
     *get = (struct get){.d = d, .core_req = req, .cb = cb};
@@ -213,7 +229,7 @@ static int wal_get(struct sim_log *d, struct raft_io_snapshot_get *req, raft_io_
     return rv;
 }
 
-static void wal_step(struct sim_log *d, void *data) {
+void log_step(struct sim_log *d, void *data) {
     uint64_t id = (uint64_t)(uintptr_t)data;
     if (!d->node->disk_held) {
         sim_disk_step_id(d->disk, id);
@@ -223,7 +239,7 @@ static void wal_step(struct sim_log *d, void *data) {
     d->held[d->held_count++] = id;
 }
 
-static void wal_tick(struct sim_log *d) {
+void log_tick(struct sim_log *d) {
     if (!d->node->disk_held) {
         for (unsigned i = 0; i < d->held_count; i++)
             sim_disk_step_id(d->disk, d->held[i]);
@@ -232,7 +248,7 @@ static void wal_tick(struct sim_log *d) {
     store_tick(d->store, sim_ms(d->node->sim));
 }
 
-static void wal_crash(struct sim_log *d) {
+void log_crash(struct sim_log *d) {
     d->crashing = true;
     sim_disk_crash(d->disk);
     if (d->store != NULL) store_abandon(d->store);
@@ -242,22 +258,18 @@ static void wal_crash(struct sim_log *d) {
     CHECK(queue_empty(&d->appends));
 }
 
-static raft_index wal_durable(const struct sim_log *d) {
+raft_index log_durable(const struct sim_log *d) {
     return d->durable;
 }
 
-const struct sim_log_ops sim_wal_ops = {.new = wal_new,
-                                        .free = wal_free,
-                                        .open = wal_open,
-                                        .load = wal_load,
-                                        .bootstrap = wal_bootstrap,
-                                        .set_term = wal_set_term,
-                                        .set_vote = wal_set_vote,
-                                        .append = wal_append,
-                                        .truncate = wal_truncate,
-                                        .put = wal_put,
-                                        .get = wal_get,
-                                        .tick = wal_tick,
-                                        .step = wal_step,
-                                        .crash = wal_crash,
-                                        .durable = wal_durable};
+void log_open(struct sim_log *d, struct raft_io *inner) {
+    store_begin(d);
+    inner->load = log_load;
+    inner->bootstrap = log_bootstrap;
+    inner->set_term = log_set_term;
+    inner->set_vote = log_set_vote;
+    inner->append = log_append;
+    inner->truncate = log_truncate;
+    inner->snapshot_put = log_put;
+    inner->snapshot_get = log_get;
+}
