@@ -64,11 +64,11 @@ def simulate(seeds, voters, mode, mutant=None, *more):
 
 
 class Results:
-    """The results file: one line a piece. A piece is run once for a build."""
+    """The results file: one line a piece. A piece is run once for a build; `fresh`: once more."""
 
-    def __init__(self, path, build, rev):
+    def __init__(self, path, build, rev, fresh):
         self.path, self.build, self.rev, self.known = path, build, rev, {}
-        if os.path.exists(path):
+        if os.path.exists(path) and not fresh:
             with open(path) as f:
                 for line in f:
                     try:
@@ -126,13 +126,13 @@ def total(pieces):
 class Runner:
     def __init__(self, args):
         self.args = args
-        self.results = Results(args.results, this_build(), this_rev())
+        self.results = Results(args.results, this_build(), this_rev(), args.fresh)
 
     def run(self, wanted):
         """wanted: (voters, mode, mutant, range) each; yields pieces as they end."""
         todo = []
         for voters, mode, mutant, seeds in wanted:
-            piece = None if self.args.fresh else self.results.have(voters, mode, mutant, seeds)
+            piece = self.results.have(voters, mode, mutant, seeds)
             if piece:
                 yield piece
             else:
@@ -285,8 +285,14 @@ def do_mutants(args):
     return 1 if missed else 0
 
 
+class Parser(argparse.ArgumentParser):
+    def error(self, message):
+        self.print_usage(sys.stderr)
+        self.exit(64, f"{self.prog}: {message}\n")
+
+
 def main():
-    parser = argparse.ArgumentParser(prog="./dev sim", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(prog="./dev sim", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", nargs="?", choices=["gate"])
     parser.add_argument("--seeds")
     parser.add_argument("--seed", type=int)
