@@ -112,6 +112,12 @@ def written(file: pathlib.Path) -> int:
     return len(file.read_bytes().rstrip(b"\0"))
 
 
+def begun(file: pathlib.Path) -> bool:
+    """Whether the segment has begun its life under this name. One that is only prepared may hold what it held under an earlier one, and
+    nothing is lost with it."""
+    return written(file) > BLOCK and int.from_bytes(file.read_bytes()[48:56], "little") == int(file.name.split("-")[1], 16)
+
+
 def wrong_flags() -> None:
     good = ["--data-dir", str(WHERE / "never"), "--cluster-id", "0" * 32, "--node", "1", "--peers", "1=127.0.0.1"]
     for arguments in (["master"], ["master", "--nosuch", "1"], ["master", *good, "--node", "x"], ["master", *good, "--node", "7"],
@@ -237,7 +243,7 @@ def both_snapshots(f: Folders) -> None:
 
 
 def lost_files(f: Folders) -> None:
-    segment = [name for name in f.names("log-") if written(f.node.dir / name) > BLOCK][-1]      # no snapshot covers it all
+    segment = [name for name in f.names("log-") if begun(f.node.dir / name)][-1]      # no snapshot covers it all
     for name in ("identity", "vote", segment):
         folder = f.copy()
         (folder / name).unlink()
