@@ -94,7 +94,8 @@ void task_sent_set(struct state *state, struct task *task, const uint8_t *data, 
 }
 
 struct bytes task_info(const struct task *task) {
-    return task->confirmed ? (struct bytes){0} : task_sent(task);
+    struct bytes none = {0};
+    return task->confirmed ? none : task_sent(task);
 }
 
 bool task_has_status(const struct task *task) {
