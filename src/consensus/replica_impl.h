@@ -44,6 +44,7 @@
 #define REPLICA_QUEUE_COMMANDS    200000u
 #define REPLICA_SLICE_US          2000u /* of applying, a turn */
 #define REPLICA_SNAPSHOT_SLICE_US 500u  /* of writing a snapshot, a turn */
+#define REPLICA_SNAPSHOT_TICK_US  1250u /* and a tick: a quarter of the time */
 #define REPLICA_SNAPSHOT_BYTES    (64u << 20)
 #define REPLICA_ENTRIES_MAX       100000u /* entries between snapshots, whatever their size */
 #define REPLICA_TRAILING_MIN      4u
@@ -170,6 +171,7 @@ struct replica {
     bool snapshot_open; /* and it is being written */
     struct buf bits;    /* of it, on their way to the store */
     uint64_t snapshot_index, snapshot_bytes, snapshot_begun_us, snapshot_busy_us, snapshot_slice_us; /* for the log */
+    uint64_t snapshot_credit_us; /* what is left of REPLICA_SNAPSHOT_TICK_US */
     void (*received)(void *data, int status, uint64_t bytes, struct raft_buffer *done);
     void *received_data;
 
@@ -250,7 +252,9 @@ int replica_restore_cb(struct raft_fsm *fsm, struct raft_buffer *buf);
 void replica_snapshot_count(struct replica *r, size_t len);
 /* The state is that of entry `index`: the snapshot that was asked for there begins. */
 void replica_snapshot_open(struct replica *r, uint64_t index);
+/* Writes on for a slice, while credit is left; a tick gives REPLICA_SNAPSHOT_TICK_US of it. */
 void replica_snapshot_turn(struct replica *r);
+void replica_snapshot_tick(struct replica *r);
 /* Whether the next turn has something to do for it. */
 bool replica_snapshot_goes_on(const struct replica *r);
 void replica_snapshot_abandon(struct replica *r); /* at the end of the replica */

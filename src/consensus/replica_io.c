@@ -97,6 +97,7 @@ static void ticker_cb(uv_timer_t *timer) {
     store_tick(r->store, now);
     replica_space_tick(r, now);
     replica_arrived_tick(r);
+    replica_snapshot_tick(r);
     if (!queue_empty(&r->reads) || !queue_empty(&r->probes)) replica_wake(r);
     replica_gate_tick(r);
     if (r->tick && !r->closing && !r->fatal.pending && replica_gate_ticks(r)) r->tick(&r->inner);

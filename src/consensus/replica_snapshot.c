@@ -111,6 +111,7 @@ void replica_snapshot_open(struct replica *r, uint64_t index) {
     }
     r->snapshot_index = index;
     r->snapshot_bytes = r->snapshot_busy_us = r->snapshot_slice_us = 0;
+    r->snapshot_credit_us = REPLICA_SNAPSHOT_TICK_US;
     r->snapshot_begun_us = clock_mono_us();
     r->snapshot_open = true;
     buf_init(&r->bits, SIZE_MAX / 2);
@@ -135,11 +136,17 @@ static int bits_gather(struct replica *r, uint64_t until_us, bool *ret_end) {
 }
 
 bool replica_snapshot_goes_on(const struct replica *r) {
-    return r->snapshot_open && r->store && (!store_snapshot_wants(r->store) || store_snapshot_room(r->store) > 0);
+    if (!r->snapshot_open || !r->store) return false;
+    return !store_snapshot_wants(r->store) || (r->snapshot_credit_us > 0 && store_snapshot_room(r->store) > 0);
+}
+
+void replica_snapshot_tick(struct replica *r) {
+    r->snapshot_credit_us = REPLICA_SNAPSHOT_TICK_US;
+    if (replica_snapshot_goes_on(r)) replica_wake(r);
 }
 
 void replica_snapshot_turn(struct replica *r) {
-    if (!r->snapshot_open) return;
+    if (!r->snapshot_open || (r->snapshot_credit_us == 0 && store_snapshot_wants(r->store))) return;
     uint64_t begun = clock_mono_us(), until = begun + REPLICA_SNAPSHOT_SLICE_US;
     while (store_snapshot_room(r->store) > 0) {
         bool end = false;
@@ -162,7 +169,9 @@ void replica_snapshot_turn(struct replica *r) {
         }
         if (now >= until) break;
     }
-    r->snapshot_busy_us += clock_mono_us() - begun;
+    uint64_t spent = clock_mono_us() - begun;
+    r->snapshot_busy_us += spent;
+    r->snapshot_credit_us -= spent < r->snapshot_credit_us ? spent : r->snapshot_credit_us;
     if (!store_snapshot_wants(r->store)) { /* there was no space, or somebody gave up */
         if (r->app.snapshot_begin) r->app.snapshot_end(r->app.ctx);
         snapshot_close(r, false);
