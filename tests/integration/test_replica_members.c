@@ -339,6 +339,24 @@ static void a_learner_gets_the_log_and_has_no_vote(void **state) {
     stop(c);
 }
 
+/* Asks the leader until the answer is `want`, with `text` in its reason: on a busy machine a learner may be behind, or
+ * be out of reach, for a moment, and then that is the answer. Meanwhile the learner is as if only one voter had
+ * accepted its folder, whatever it has heard in truth, if `unknown`. */
+static bool answered(struct cluster *c, const struct replica_change *change, int want, const char *text, bool unknown) {
+    struct replica *learner = c->nodes[3].replica;
+    uint64_t until = clock_mono_ms() + 10000;
+    do {
+        if (unknown) learner->pins.admitted = false;
+        if (unknown) learner->accepted_count = 1;
+        struct err err = {0};
+        const struct node *leader = cluster_leader(c);
+        if (leader && replica_change_check(leader->replica, change, &err) == want && strstr(err.text, text))
+            return true;
+        (void)load_until(c, never, 20, 50);
+    } while (clock_mono_ms() < until);
+    return false;
+}
+
 /* As a voter it would be one that does not take part, and could be one too many. */
 static void a_learner_that_the_voters_do_not_know_is_not_promoted(void **state) {
     (void)state;
@@ -349,20 +367,14 @@ static void a_learner_that_the_voters_do_not_know_is_not_promoted(void **state) 
     struct replica *learner = c->nodes[3].replica;
     unsigned accepted = learner->accepted_count;
     assert_int_equal(accepted, 3);
-    learner->accepted_count = 1; /* as if two of the voters were out of its reach */
-    (void)load_until(c, never, 20, 2 * PEERS_PING_MS + 100);
     struct replica_change promote = {.type = REPLICA_PROMOTE, .id = 4};
-    struct err err = {0};
-    assert_int_equal(replica_change_check(cluster_leader(c)->replica, &promote, &err), ERR_BUSY);
-    assert_non_null(strstr(err.text, "too few of the voters"));
+    assert_true(answered(c, &promote, ERR_BUSY, "too few of the voters", true));
     promote.force = true;
-    assert_int_equal(replica_change_check(cluster_leader(c)->replica, &promote, &err), 0);
-    learner->accepted_count = accepted;
-    learner->barred = 1000; /* as if it were reinstalled */
-    (void)load_until(c, never, 20, 2 * PEERS_PING_MS + 100);
+    assert_true(answered(c, &promote, 0, "", true));
+    learner->accepted_count = accepted; /* the list itself is still there */
+    learner->barred = 1000;             /* as if it were reinstalled */
     promote.force = false;
-    assert_int_equal(replica_change_check(cluster_leader(c)->replica, &promote, &err), ERR_BUSY);
-    assert_non_null(strstr(err.text, "reinstalled"));
+    assert_true(answered(c, &promote, ERR_BUSY, "reinstalled", false));
     learner->barred = 0;
     change(c, REPLICA_PROMOTE, 4);
     assert_true(learner->pins.admitted); /* and takes part at once: with one of the others gone it is needed */
