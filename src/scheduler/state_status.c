@@ -98,7 +98,7 @@ void task_status_set(struct state *state, struct task *task, const uint8_t *data
         }
         at += n;
     }
-    p = copy_put(p, data + copied, len - copied);
+    if (copied < len) p = copy_put(p, data + copied, len - copied); /* an empty status may have no address */
     task_sent_set(state, task, begin, (size_t)(p - begin));
 }
 
