@@ -258,7 +258,7 @@ func (c *campaign) append(o *campaignOptions, lines []roundLine) error {
 // live plays one life and returns a line for each round of it that was judged. An error: the life did not reach its end or
 // proves nothing, and only rounds with a violation count.
 func (c *campaign) live(ctx context.Context, o *campaignOptions, rounds []int, seed int64) ([]roundLine, error) {
-	t := &test{options: o.options, label: c.name + "-", warmUp: 2 * time.Second, quiet: 3 * time.Second, recovering: true}
+	t := &test{options: o.options, label: c.name + "-", warmUp: 2 * time.Second, quiet: 6 * time.Second, recovering: true}
 	t.seed = seed
 	for _, round := range rounds {
 		rng := rand.New(rand.NewSource(int64(round)))
