@@ -144,6 +144,11 @@ class Cluster:
         named = [self.named_leader(master) for master in self.masters if master.alive()]
         return named[0] if named and named[0] and all(one is named[0] for one in named) else None
 
+    def likely_leader(self):
+        """The master that most of the living ones name, or None: one of them may hold, or be cut off, and name nobody."""
+        named = [self.named_leader(master) for master in self.masters if master.alive()]
+        return max((one for one in named if one), key=named.count, default=None)
+
     def leading(self) -> "Node":
         """The leader, waited for: between two terms there is none for a moment."""
         return wait_until("a leader", 20, self.leader)

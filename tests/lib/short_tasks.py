@@ -27,7 +27,7 @@ class ShortTasks(threading.Thread):
         self.problem, self.here = None, None
 
     def _subscribe(self):
-        leader = self.cluster.leader()
+        leader = self.cluster.likely_leader()
         if not leader:
             raise OSError("no leader")
         info = {"user": "root", "name": self.name, "failover_timeout": 600}
