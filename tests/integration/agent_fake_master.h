@@ -73,10 +73,10 @@ void master_want_list(struct fake_master *m);
 const struct report *master_report(const struct fake_master *m, const char *task_id, uint32_t state);
 size_t master_count(const struct fake_master *m, uint32_t state);
 
-/* Runs the loop until `*what` is at least `least`, at most a minute. */
+/* Runs the loop until `*what` is at least `least`, at most 20 s. */
 #define AWAIT(what, least)                                                                                             \
     do {                                                                                                               \
-        uint64_t until_ = uv_hrtime() + UINT64_C(60000000000);                                                         \
+        uint64_t until_ = uv_hrtime() + UINT64_C(20000000000);                                                         \
         while ((uint64_t)(what) < (uint64_t)(least)) {                                                                 \
             if (uv_hrtime() > until_) fail_msg("waited in vain for " #what " >= " #least);                             \
             loop_turn();                                                                                               \
